@@ -1,0 +1,71 @@
+"""The engine's errors.
+
+    EngineError                 code "engine_error"
+    ├── InvalidImageError       code "invalid_image"      one photograph cannot be used (file, size, pixels)
+    ├── TooFewImagesError       code "too_few_images"     no photograph at all
+    ├── NoOverlapError          code "no_overlap"         two or more photographs and no pair that holds
+    ├── OptionsError            code "invalid_options"    an option's name or value is not known
+    ├── CheckpointError         code "invalid_checkpoint" weights that are wrong, truncated, foreign or malicious
+    ├── NetworkOutputError      code "invalid_prediction" a network gave NaN, a wrong shape or no descriptors where needed
+    └── OutOfMemoryError        code "out_of_memory"      the device's or the process' memory did not suffice
+
+Each message names the thing, the value that was wrong and what would be right.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of all errors that the engine raises on purpose; `code` is stable and machine-readable."""
+
+    code: str = "engine_error"
+
+
+class InvalidImageError(EngineError):
+    """A photograph cannot be used; `name` says which one."""
+
+    code = "invalid_image"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[InvalidImageError], tuple[str, str]]:
+        return InvalidImageError, (self.name, self.reason)
+
+
+class TooFewImagesError(EngineError):
+    """There is no photograph to work on."""
+
+    code = "too_few_images"
+
+
+class NoOverlapError(EngineError):
+    """Two or more photographs were given and no pair of them could be tied together."""
+
+    code = "no_overlap"
+
+
+class OptionsError(EngineError):
+    """An option has an unknown name or an impossible value."""
+
+    code = "invalid_options"
+
+
+class CheckpointError(EngineError):
+    """A checkpoint cannot be loaded."""
+
+    code = "invalid_checkpoint"
+
+
+class NetworkOutputError(EngineError):
+    """A network returned something that cannot be used."""
+
+    code = "invalid_prediction"
+
+
+class OutOfMemoryError(EngineError):
+    """Memory did not suffice."""
+
+    code = "out_of_memory"

@@ -1,0 +1,115 @@
+"""What a caller may ask of a reconstruction: frozen dataclasses, one nested per stage, unknown names refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from mast3r_engine.errors import OptionsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MatchingOptions:
+    """Fast reciprocal matching (spec/matching.md, sections 2 and 4)."""
+
+    subsample: int = 8  # grid step of the start pixels, network pixels
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.subsample <= 64, "matching.subsample", self.subsample, "1 to 64")
+
+
+@dataclass(frozen=True)
+class AlignmentOptions:
+    """Global alignment (spec/alignment.md)."""
+
+    mode: Literal["auto", "sparse", "dense"] = "auto"  # auto: sparse with descriptors, dense without
+    shared_intrinsics: bool = False  # one camera took all photographs (of one size)
+    min_inliers: int = 24  # matches a pair needs to count
+
+    def __post_init__(self) -> None:
+        _require(self.mode in ("auto", "sparse", "dense"), "alignment.mode", self.mode, "auto, sparse or dense")
+        _require(self.min_inliers >= 6, "alignment.min_inliers", self.min_inliers, "6 or more")
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """From depth maps to one cloud."""
+
+    min_confidence: float = 1.5  # points below this network confidence (> 1) are left out
+    max_points: int = 1_000_000  # budget; voxel-thinned to stay below it
+    clean: bool = True  # drop points that float in front of surer surfaces
+
+    def __post_init__(self) -> None:
+        _require(self.min_confidence >= 0, "fusion.min_confidence", self.min_confidence, "0 or more")
+        _require(1 <= self.max_points <= 100_000_000, "fusion.max_points", self.max_points, "1 to 100000000")
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options of `reconstruct`."""
+
+    image_size: int | None = None  # long edge at the network, pixels; None: the checkpoint's own
+    scene_graph: str = "auto"  # complete, swin-K[-noncyclic], logwin-K[-noncyclic], oneref-R, auto
+    pairs: tuple[tuple[int, int], ...] | None = None  # the user's own list of image indices; replaces scene_graph
+    seed: int = 0
+    matching: MatchingOptions = field(default_factory=MatchingOptions)
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+    fusion: FusionOptions = field(default_factory=FusionOptions)
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None:
+            _require(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
+        if self.pairs is not None:
+            object.__setattr__(self, "pairs", tuple((int(i), int(j)) for i, j in self.pairs))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Options:
+        """Build options from nested plain values (JSON); OptionsError names an unknown option or a wrong type."""
+        return _build(cls, values, "")
+
+
+def _require(holds: bool, name: str, value: object, right: str) -> None:
+    if not holds:
+        raise OptionsError(f"option {name} is {value!r}; it must be {right}")
+
+
+def _build(kind: type[T], values: Mapping[str, Any], prefix: str) -> T:
+    if not isinstance(values, Mapping):
+        raise OptionsError(f"options{' ' + prefix.rstrip('.') if prefix else ''} must be an object, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise OptionsError(f"unknown option {prefix}{unknown[0]}; known: {', '.join(prefix + name for name in hints)}")
+    return kind(**{name: _convert(hints[name], value, prefix + name) for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, name + ".")
+    if name == "pairs" and value is not None:
+        return _convert_pairs(value)
+    allowed = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if typing.get_origin(hint) is Literal or str in allowed:
+        _require(isinstance(value, str), name, value, "text")
+    elif bool in allowed:
+        _require(isinstance(value, bool), name, value, "true or false")
+    elif value is not None or type(None) not in allowed:
+        number = (int, float) if float in allowed else (int,)
+        right = "a number" if float in allowed else "an integer"
+        _require(isinstance(value, number) and not isinstance(value, bool), name, value, right)
+    return value
+
+
+def _convert_pairs(value: Any) -> tuple[tuple[int, int], ...]:
+    try:
+        pairs = tuple((i, j) for i, j in value)
+    except (TypeError, ValueError):
+        pairs = ((None, None),)
+    _require(all(type(k) is int for pair in pairs for k in pair), "pairs", value, "a list of [i, j] image indices")
+    return pairs

@@ -1,0 +1,68 @@
+"""The result of `reconstruct`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast3r_engine.views import ImageGeometry
+
+
+@dataclass(frozen=True)
+class PairStats:
+    """One unordered pair of the graph: how many matches it has and how many agree with the final cameras."""
+
+    i: int
+    j: int
+    matches: int
+    inliers: int
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What global alignment hands to fusion: cameras and depths of N photographs, all at network size.
+
+    cam2world: OpenCV axes; metres when the network is metric; NaN where unregistered. Each component has a frame of its own, in
+    which its first registered photograph is the identity.
+    """
+
+    cam2world: NDArray[np.float64]  # (N, 4, 4)
+    component: NDArray[np.int64]  # (N,) -1 = unregistered, 0 = the largest
+    unregistered: list[tuple[int, str]]  # (index, reason)
+    intrinsics: NDArray[np.float64]  # (N, 3, 3) network pixels, centres at integers
+    depth: list[NDArray[np.float32]]  # N of (h, w): z-depth, NaN if unregistered
+    confidence: list[NDArray[np.float32]]  # N of (h, w): network confidence (> 1), NaN if unregistered
+    pairs: list[PairStats]
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Cameras, depths and a coloured cloud of N photographs; numpy throughout.
+
+    OpenCV axes; metres when `metric`. `intrinsics` are in pixels of the ORIGINAL image, upright after EXIF rotation,
+    pixel centres at integers; `network_intrinsics`, `depth` and `confidence` at network size. Clouds of all components stand
+    in `points`, each in its own component's frame.
+    """
+
+    names: list[str]
+    metric: bool
+    cam2world: NDArray[np.float64]  # (N, 4, 4), NaN where unregistered
+    component: NDArray[np.int64]  # (N,) -1 = unregistered, 0 = the largest
+    unregistered: list[tuple[int, str, str]]  # (index, name, reason)
+    intrinsics: NDArray[np.float64]  # (N, 3, 3)
+    network_intrinsics: NDArray[np.float64]  # (N, 3, 3)
+    geometry: list[ImageGeometry]
+    exif_orientation: list[int]
+    depth: list[NDArray[np.float32]]  # N of (h, w), z-depth
+    confidence: list[NDArray[np.float32]]  # N of (h, w)
+    points: NDArray[np.float32]  # (P, 3)
+    colors: NDArray[np.uint8]  # (P, 3)
+    point_confidence: NDArray[np.float32]  # (P,)
+    normals: NDArray[np.float32]  # (P, 3)
+    pairs: list[PairStats]
+    stats: dict[str, Any]  # seconds, counts and costs per stage
+    warnings: list[str] = field(default_factory=list)
