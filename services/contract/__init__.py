@@ -1,0 +1,1 @@
+"""What API and worker agree on: models, states, task names, object keys. Reaches neither torch nor the engine."""

@@ -1,0 +1,47 @@
+"""Stable, machine-readable codes: of jobs that failed, and of requests that were refused."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobErrorCode(StrEnum):
+    """Why a job failed (`error.code` of a job)."""
+
+    INVALID_IMAGE = "invalid_image"
+    TOO_FEW_IMAGES = "too_few_images"
+    NO_OVERLAP = "no_overlap"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    WORKER_LOST = "worker_lost"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    ENGINE_ERROR = "engine_error"
+
+
+RETRYABLE = frozenset({JobErrorCode.WORKER_LOST, JobErrorCode.STORAGE_UNAVAILABLE, JobErrorCode.TIMEOUT})
+
+
+class ProblemCode(StrEnum):
+    """Why a request was refused (`code` of a problem document, RFC 9457)."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_IMAGE = "invalid_image"
+    INVALID_ARCHIVE = "invalid_archive"
+    INVALID_OPTIONS = "invalid_options"
+    DUPLICATE_NAME = "duplicate_name"
+    TOO_FEW_IMAGES = "too_few_images"
+    TOO_MANY_IMAGES = "too_many_images"
+    TOO_LARGE = "too_large"
+    INCOMPLETE_BODY = "incomplete_body"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    GONE = "gone"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    NOT_ACCEPTABLE = "not_acceptable"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    CONFLICT = "conflict"
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    INSUFFICIENT_STORAGE = "insufficient_storage"
+    INTERNAL = "internal"

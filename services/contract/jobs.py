@@ -1,0 +1,205 @@
+"""A job: the record that is the truth (`JobRecord`), and what clients see of it (`Job`)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.contract.codes import JobErrorCode
+from services.contract.states import TERMINAL, JobStatus
+
+Preset = Literal["fast", "balanced", "accurate"]
+Stage = Literal["load", "encode", "pair", "decode", "match", "align", "fuse", "export"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Model(BaseModel):
+    """Base of all messages: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageInput(Model):
+    """A photograph of a job, as it lies in the capture."""
+
+    name: str
+    bytes: int
+    sha256: str  # hex
+    media_type: str
+    width: int  # as stored, before EXIF rotation
+    height: int
+
+
+class JobError(Model):
+    """Why a job failed and what to do about it."""
+
+    code: JobErrorCode
+    message: str
+    retryable: bool
+    hint: str | None = None
+
+
+class StageProgress(Model):
+    """One stage of the work."""
+
+    name: Stage
+    seconds: float = 0.0
+
+
+class ProgressReport(Model):
+    """How far the work is; `fraction` is of the whole job and never falls within an attempt."""
+
+    fraction: Fraction
+    stage: Stage
+    stages: list[StageProgress] = Field(default_factory=list)
+    eta_s: float | None = None
+    updated_at: datetime
+
+
+class Artifact(Model):
+    """One file of the result."""
+
+    name: str
+    media_type: str
+    bytes: int
+    sha256: str  # hex
+
+
+class Attempt(Model):
+    """One try at the work. Its fencing token names the folder its artefacts lie in."""
+
+    number: int
+    token: str
+    worker: str  # host and process
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Literal["succeeded", "failed", "canceled", "lost", "released"] | None = None
+    error: JobError | None = None
+
+
+class PhotoQuality(Model):
+    """What became of one photograph."""
+
+    name: str
+    registered: bool
+    component: int
+    reason: str | None = None
+
+
+class Quality(Model):
+    """How far the result can be trusted."""
+
+    verdict: Literal["good", "fair", "poor"]
+    reasons: list[str] = Field(default_factory=list)
+    photos: list[PhotoQuality] = Field(default_factory=list)
+
+
+class Scale(Model):
+    """Whether lengths are metres, and how that is known."""
+
+    metric: bool
+    source: Literal["network", "none"]
+
+
+class Metrics(Model):
+    """Times and counts of a finished job."""
+
+    queue_s: float | None = None
+    compute_s: float | None = None
+    images_used: int | None = None
+    images_total: int | None = None
+    points: int | None = None
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+
+
+class JobResult(Model):
+    """What a successful attempt publishes, in one compare-and-set with its token."""
+
+    token: str
+    artifacts: list[Artifact]
+    scale: Scale
+    quality: Quality
+    metrics: Metrics
+    warnings: list[str] = Field(default_factory=list)
+
+
+class JobRecord(Model):
+    """The truth about a job. Every change is a compare-and-set on `version`; the durable copy lies in the object store."""
+
+    id: str
+    tenant: str
+    capture_id: str
+    version: int = 0  # rises by one at every change
+    status: JobStatus = JobStatus.QUEUED
+    preset: Preset = "balanced"
+    options: dict[str, Any] = Field(default_factory=dict)  # validated against the options' schema at submission
+    outputs: list[str] = Field(default_factory=list)
+    strict_images: bool = False  # one bad photograph fails the job instead of a warning
+    labels: dict[str, str] = Field(default_factory=dict)
+    images: list[ImageInput]
+    warnings: list[str] = Field(default_factory=list)
+    created_at: datetime
+    queued_at: datetime
+    enqueued_at: datetime | None = None  # when a message was last sent to the queue
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deadline_at: datetime | None = None
+    retention_until: datetime
+    deleted_at: datetime | None = None  # the data is gone; the record stays as a tombstone
+    token: str | None = None  # fencing token of the attempt that holds the job
+    attempts: list[Attempt] = Field(default_factory=list)
+    error: JobError | None = None
+    result: JobResult | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the status is final."""
+        return self.status in TERMINAL
+
+
+class QueueInfo(Model):
+    """Where a queued job stands; 0 is next."""
+
+    position: int
+
+
+class AttemptView(Model):
+    """One try at the work, as clients see it."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    error: JobError | None
+
+
+class Job(Model):
+    """A job as clients see it."""
+
+    id: str
+    capture_id: str
+    status: JobStatus
+    terminal: bool
+    preset: Preset
+    options: dict[str, Any]
+    outputs: list[str]
+    labels: dict[str, str]
+    stage: Stage | None
+    progress: ProgressReport | None
+    queue: QueueInfo | None
+    attempts: list[AttemptView]
+    error: JobError | None
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    retention_until: datetime
+    metrics: Metrics | None
+    scale: Scale | None
+    quality: Quality | None
+    warnings: list[str]
+    links: dict[str, str]
