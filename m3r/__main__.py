@@ -1,0 +1,5 @@
+"""`python -m m3r`."""
+
+from m3r.main import main
+
+main()

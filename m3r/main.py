@@ -1,0 +1,127 @@
+"""The `m3r` command: its sub-commands and their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="m3r",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Photographs in, a metric point cloud and camera poses out.",
+)
+checkpoint_app = typer.Typer(no_args_is_help=True, help="Look at network weights.")
+app.add_typer(checkpoint_app, name="checkpoint")
+
+PhotoFolder = Annotated[Path, typer.Argument(help="A folder of photographs, or one photograph.", exists=True)]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Where the results go; made when missing.")]
+OptionsText = Annotated[
+    str,
+    typer.Option("--options", help='Options as JSON, for example \'{"scene_graph": "complete"}\'; `GET /v1/options` has them all.'),
+]
+Outputs = Annotated[list[str] | None, typer.Option("--output", help="An artefact to make; may be repeated.")]
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on. Without an API key only loopback is allowed.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 8000,
+    data: Annotated[Path, typer.Option(help="Folder for uploads, results and the queue's log.")] = Path("m3r-data"),
+    workers: Annotated[int, typer.Option(help="Worker processes to start; 0 when they run elsewhere.", min=0)] = 1,
+    checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Write the URL into this file once the service answers.")] = None,
+) -> None:
+    """Start API, queue and worker on this machine with one command.
+
+    The queue is an embedded Valkey server and the results lie in a folder, so nothing else need be installed. Every setting can
+    also come from the environment (`M3R_REDIS_URL`, `M3R_STORE`, `M3R_LEASE_S` …); with `M3R_REDIS_URL` set, that server is used.
+
+    Example: `m3r serve --port 8000`, then `curl -F images=@a.jpg -F images=@b.jpg http://127.0.0.1:8000/v1/reconstructions`.
+    """
+    from m3r.serve import ServePlan, run_service
+
+    run_service(ServePlan(host=host, port=port, data=data, workers=workers, checkpoint=checkpoint, ready_file=ready_file))
+
+
+@app.command()
+def worker() -> None:
+    """Start one worker; it takes jobs from the queue named by `M3R_REDIS_URL` and stores results in `M3R_STORE`.
+
+    Example: `M3R_REDIS_URL=redis://queue:6379/0 M3R_STORE=s3://results m3r worker`.
+    """
+    from m3r.serve import run_worker
+
+    run_worker()
+
+
+@app.command()
+def reconstruct(
+    photos: PhotoFolder,
+    out: OutFolder = Path("m3r-output"),
+    checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id; default: the packaged ones.")] = None,
+    options: OptionsText = "{}",
+    outputs: Outputs = None,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
+) -> None:
+    """Reconstruct a folder of photographs right here, without a server.
+
+    Writes `scene.ply` (coloured cloud), `poses.json` (cameras) and `preview.png`.
+
+    Example: `m3r reconstruct photos/ -o result/`.
+    """
+    from m3r.reconstruct import reconstruct_folder
+
+    reconstruct_folder(photos, out, checkpoint, options, outputs, device)
+
+
+@app.command()
+def submit(
+    photos: PhotoFolder,
+    url: Annotated[str, typer.Option(help="Where the service answers.")] = "http://127.0.0.1:8000",
+    out: OutFolder = Path("m3r-output"),
+    options: OptionsText = "{}",
+    preset: Annotated[str, typer.Option(help="fast, balanced or accurate.")] = "balanced",
+    outputs: Outputs = None,
+    key: Annotated[str | None, typer.Option(envvar="M3R_KEY", help="API key, when the service asks for one.")] = None,
+) -> None:
+    """Send photographs to a service, watch the job, download the results and check their SHA-256.
+
+    Example: `m3r submit photos/ --url http://127.0.0.1:8000 -o result/`.
+    """
+    from m3r.submit import submit_folder
+
+    submit_folder(photos, url, out, options, preset, outputs or [], key)
+
+
+@app.command()
+def demo(
+    out: OutFolder = Path("demo-output"),
+    photos: Annotated[Path, typer.Option(help="The photographs to send.")] = Path("examples/desk"),
+) -> None:
+    """Start the whole service, send it example photographs over HTTP, fetch the result and stop everything again."""
+    from m3r.demo import run_demo
+
+    run_demo(photos, out)
+
+
+@checkpoint_app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A .pth file, a .safetensors file or a folder with config.json.", exists=True)],
+) -> None:
+    """Say what a checkpoint is (architecture, size, hash) without building the network or running anything inside it.
+
+    Example: `m3r checkpoint info MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric.pth`.
+    """
+    from m3r.checkpoint import print_checkpoint
+
+    print_checkpoint(file)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,39 @@
+"""`m3r reconstruct`: the engine without a service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from m3r.photos import find_photos
+from m3r.progress_bar import StageBar
+
+
+def reconstruct_folder(
+    place: Path, out: Path, checkpoint: str | None, options: str, outputs: list[str] | None, device: str
+) -> None:
+    """Reconstruct the photographs of a folder and write the artefacts into `out`."""
+    from mast3r_engine import EngineError, Options, reconstruct
+    from mast3r_engine.checkpoints import load_default_network, load_network
+    from mast3r_engine.export import DEFAULT_OUTPUTS, write_artifacts
+
+    photos = find_photos(place)
+    try:
+        chosen = Options.from_dict(json.loads(options))
+        network = load_network(checkpoint, device=device) if checkpoint else load_default_network(device=device)
+        with StageBar(f"{len(photos)} photographs") as bar:
+            scene = reconstruct(photos, network, chosen, on_progress=bar.show)
+        written = write_artifacts(scene, out, outputs or DEFAULT_OUTPUTS)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"--options is not JSON: {error}") from None
+    except EngineError as error:
+        typer.secho(f"{error.code}: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    for warning in scene.warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    registered = int((scene.component >= 0).sum())
+    typer.echo(f"{registered} of {len(photos)} photographs registered, {len(scene.points):,} points")
+    for artifact in written:
+        typer.echo(f"  {out / artifact.name}  {artifact.bytes:,} bytes")
