@@ -22,7 +22,9 @@ PhotoFolder = Annotated[Path, typer.Argument(help="A folder of photographs, or o
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Where the results go; made when missing.")]
 OptionsText = Annotated[
     str,
-    typer.Option("--options", help='Options as JSON, for example \'{"scene_graph": "complete"}\'; `GET /v1/options` has them all.'),
+    typer.Option(
+        "--options", help='Options as JSON, for example \'{"scene_graph": "complete"}\'; `GET /v1/options` has them all.'
+    ),
 ]
 Outputs = Annotated[list[str] | None, typer.Option("--output", help="An artefact to make; may be repeated.")]
 

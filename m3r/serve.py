@@ -1,0 +1,152 @@
+"""`m3r serve` and `m3r worker`: the service on one machine, every part a process that is restarted when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+RESTART_AFTER_S = 1.0
+STOP_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class ServePlan:
+    """What `m3r serve` was asked to start."""
+
+    host: str
+    port: int
+    data: Path
+    workers: int
+    checkpoint: str | None
+    ready_file: Path | None
+
+
+def run_service(plan: ServePlan) -> None:
+    """Run the API in this process and the queue and the workers beside it, until a signal comes."""
+    from services.adapters.embedded import EmbeddedRedis
+    from services.adapters.settings import Settings
+
+    plan.data.mkdir(parents=True, exist_ok=True)
+    listener = bind_port(plan.host, plan.port)
+    with contextlib.ExitStack() as stack:
+        if "M3R_REDIS_URL" not in os.environ:
+            redis = stack.enter_context(EmbeddedRedis(plan.data / "queue"))
+            os.environ["M3R_REDIS_URL"] = redis.url
+        os.environ.setdefault("M3R_STORE", f"dir:{(plan.data / 'objects').resolve()}")
+        os.environ["M3R_HOST"] = plan.host
+        if plan.checkpoint:
+            os.environ["M3R_CHECKPOINT"] = plan.checkpoint
+        settings = Settings()
+        refuse_open_bind(settings)
+        stack.enter_context(supervised_workers(plan.workers))
+        url = f"http://{plan.host}:{listener.getsockname()[1]}"
+        typer.echo(f"m3r answers on {url}  (data in {plan.data}, {plan.workers} worker(s))", err=True)
+        serve_api(settings, listener, lambda: announce(plan.ready_file, url))
+
+
+def run_worker() -> None:
+    """Become a worker process."""
+    os.execv(sys.executable, [sys.executable, "-m", "services.worker"])
+
+
+def bind_port(host: str, port: int) -> socket.socket:
+    """Take the port before anything else is started.
+
+    Raises:
+        typer.Exit: the port is taken or the address is not ours; the message names both remedies.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        typer.secho(
+            f"error: {host}:{port} cannot be used ({error.strerror}). Try --port 0 for any free port.", fg="red", err=True
+        )
+        raise typer.Exit(1) from None
+    listener.listen(2048)
+    return listener
+
+
+def refuse_open_bind(settings: object) -> None:
+    """Refuse an address that others can reach while no key protects the service."""
+    from services.api.auth import OpenBindError, check_bind
+
+    try:
+        check_bind(settings)  # type: ignore[arg-type]
+    except OpenBindError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+def announce(ready_file: Path | None, url: str) -> None:
+    """Tell whoever waits that the service answers."""
+    if ready_file is not None:
+        part = ready_file.with_suffix(".part")
+        part.write_text(url)
+        part.replace(ready_file)
+
+
+def serve_api(settings: object, listener: socket.socket, on_ready: object) -> None:
+    """Run the HTTP server on a socket that is already bound."""
+    import uvicorn
+
+    from services.api.app import create_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            on_ready()  # type: ignore[operator]
+
+    config = uvicorn.Config(create_app(settings), log_config=None, timeout_graceful_shutdown=10)  # type: ignore[arg-type]
+    Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def supervised_workers(count: int) -> Iterator[None]:
+    """Keep `count` worker processes alive; stop them at the end."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=keep_alive, args=(stop,), name=f"worker-{n}") for n in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def keep_alive(stop: threading.Event) -> None:
+    """Run a worker process, and another one when it ends, until told to stop."""
+    while not stop.is_set():
+        process = subprocess.Popen([sys.executable, "-m", "services.worker"], start_new_session=True)
+        while process.poll() is None and not stop.wait(0.2):
+            pass
+        if stop.is_set():
+            end_group(process)
+        else:
+            typer.echo(f"worker {process.pid} ended with {process.returncode}; starting another", err=True)
+            stop.wait(RESTART_AFTER_S)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and kill its whole group when it does not, or leaves children behind."""
+    process.terminate()
+    deadline = time.monotonic() + STOP_WITHIN_S
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
