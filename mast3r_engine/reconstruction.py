@@ -63,6 +63,7 @@ class Reconstruction:
     colors: NDArray[np.uint8]  # (P, 3)
     point_confidence: NDArray[np.float32]  # (P,)
     normals: NDArray[np.float32]  # (P, 3)
+    point_component: NDArray[np.int32]  # (P,)
     pairs: list[PairStats]
     stats: dict[str, Any]  # seconds, counts and costs per stage
     warnings: list[str] = field(default_factory=list)

@@ -123,7 +123,8 @@ def _thin_components(cloud: Cloud, budget: int) -> tuple[Cloud, dict[int, float]
         return cloud, {}
     thinned, sizes = [], {}
     for c, share in _share_budget(cloud.component, budget).items():
-        part, sizes[c] = thin_cloud(cloud[cloud.component == c], share)
+        mine = cloud.component == c
+        part, sizes[c] = thin_cloud(cloud if mine.all() else cloud[mine], share)
         thinned.append(part)
     return join_clouds(thinned), sizes
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mast3r_engine.fusion.cloud import Cloud
 
 FILLED = 0.94  # the search stops once at least this part of the budget is used
+AIM = 0.97
 MAX_STEPS = 40
 HALF_RANGE = 2**20  # voxels on each side of the median; points farther out share the outermost voxels
 
@@ -30,19 +31,23 @@ def find_voxel_size(
 ) -> float:
     """Find a size with at most `budget` occupied voxels and, where the points allow it, at least 94 % of it.
 
-    Counts fall roughly with the square of the size (surfaces), so interpolation between logarithms takes a few steps.
+    Secant steps between the logarithms of size and count, kept inside the bracket found so far.
     """
-    target = 0.97 * budget
-    size = _first_guess(points, budget)
-    finer, coarser = 0.0, np.inf
+    size, falloff = _first_guess(points, budget), 2.0  # counts on surfaces fall with the square of the size
+    tried: list[tuple[float, int]] = []
     for _ in range(MAX_STEPS):
-        count = len(np.unique(_voxel_keys(points, size)))
+        count = _count_voxels(points, size)
         if FILLED * budget <= count <= budget:
             return size
-        finer, coarser = (size, coarser) if count > budget else (finer, size)
+        if tried and tried[-1][1] != count:
+            falloff = -np.log(tried[-1][1] / count) / np.log(tried[-1][0] / size)
+        tried.append((size, count))
+        finer = max((s for s, n in tried if n > budget), default=0.0)
+        coarser = min((s for s, n in tried if n <= budget), default=np.inf)
         if coarser < finer * (1 + 1e-6):
             break
-        size = _next_size(size * float(np.clip(np.sqrt(count / target), 1 / 16, 16)), finer, coarser)
+        size *= (count / (AIM * budget)) ** (1 / np.clip(falloff, 0.6, 3.0))
+        size = _keep_inside(size, finer, coarser)
     return coarser
 
 
@@ -51,12 +56,20 @@ def _first_guess(points: NDArray[np.float32], budget: int) -> float:
     return max(extent, 1e-6) / float(np.sqrt(budget))
 
 
-def _next_size(wanted: float, finer: float, coarser: float) -> float:
-    """Keep the next size well inside the bracket (finer, coarser) found so far."""
-    if finer == 0 or not np.isfinite(coarser):
-        return wanted
+def _count_voxels(points: NDArray[np.float32], size: float) -> int:
+    keys = _voxel_keys(points, size)
+    keys.sort()  # np.unique's hash table takes five times as long
+    return 1 + int(np.count_nonzero(np.diff(keys)))
+
+
+def _keep_inside(size: float, finer: float, coarser: float) -> float:
+    """Keep a size well inside the bracket (finer, coarser), or near its known end."""
+    if finer == 0:
+        return float(max(size, coarser / 16))
+    if not np.isfinite(coarser):
+        return float(min(size, finer * 16))
     step = np.log(coarser / finer)
-    return float(np.clip(wanted, finer * np.exp(0.1 * step), coarser * np.exp(-0.1 * step)))
+    return float(np.clip(size, finer * np.exp(0.1 * step), coarser * np.exp(-0.1 * step)))
 
 
 def _voxel_keys(points: NDArray[np.float32], size: float) -> NDArray[np.int64]:
