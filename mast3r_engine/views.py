@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,3 +75,5 @@ class View:
     pixels: NDArray[np.uint8]  # (H, W, 3) RGB at network size
     geometry: ImageGeometry
     exif_orientation: int = 1
+    exif_focal: float | None = None  # original pixels, from the 35 mm equivalent; a hint, not a calibration
+    exif_time: datetime | None = None  # when it was taken, by the camera's clock
