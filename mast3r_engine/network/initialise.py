@@ -45,7 +45,7 @@ def _fill(net: Network, key: str, weight: Tensor, seed: int) -> None:
 
 def _gain(net: Network, key: str) -> float:
     if key.endswith(LAST_LAYERS):
-        return 0.3
+        return 0.1
     if key.endswith(("attn.proj.weight", "mlp.fc2.weight")):
         writes = 2 * net.config.enc_depth if key.startswith("enc") else 3 * net.config.dec_depth
         return float(writes**-0.5)

@@ -28,6 +28,7 @@ class Network(nn.Module):
     """
 
     supports_outputs = True
+    trained = False  # set on an instance whose weights mean something
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
