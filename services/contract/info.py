@@ -1,0 +1,56 @@
+"""What the service says about itself: limits, presets, versions, and how busy it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from services.contract.jobs import Model, Preset
+
+
+class Limits(Model):
+    """What a request may ask for. A request beyond a limit is refused and names it."""
+
+    max_photos: int
+    max_photo_bytes: int
+    max_capture_bytes: int
+    max_photo_pixels: int
+    min_photo_side: int  # pixels
+    max_archive_entries: int
+    max_wait_s: int
+    job_time_limit_s: int
+    photo_formats: list[str]  # media types
+
+
+class Retention(Model):
+    """How long things are kept."""
+
+    job_days: float
+    capture_hours: float
+
+
+class Info(Model):
+    """`GET /v1/info`."""
+
+    name: Literal["mast3r-service"] = "mast3r-service"
+    version: str
+    api_versions: list[str]
+    checkpoint: str
+    presets: list[Preset]
+    default_preset: Preset
+    outputs: list[str]
+    limits: Limits
+    retention: Retention
+
+
+class Demand(Model):
+    """`GET /v1/system/demand`: what an autoscaler needs to know."""
+
+    queued: int
+    running: int
+
+
+class Health(Model):
+    """`GET /healthz/live` and `/healthz/ready`: each check's name and "ok" or what is wrong."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str]
