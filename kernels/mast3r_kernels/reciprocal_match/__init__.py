@@ -1,0 +1,5 @@
+"""Exact nearest neighbours between two sets of descriptors, and the reciprocal walk over them."""
+
+from mast3r_kernels.reciprocal_match.op import ReciprocalSearch, UnusableDescriptorError, nearest, reciprocal_match
+
+__all__ = ["ReciprocalSearch", "UnusableDescriptorError", "nearest", "reciprocal_match"]
