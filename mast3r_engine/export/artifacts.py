@@ -1,0 +1,71 @@
+"""Which files a reconstruction can become, by name, and the writing of those that were asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mast3r_engine.errors import OptionsError
+from mast3r_engine.export.ply import write_scene_ply
+from mast3r_engine.export.poses import write_poses
+from mast3r_engine.export.preview import render_preview
+from mast3r_engine.reconstruction import Reconstruction
+
+
+@dataclass(frozen=True)
+class Format:
+    """One artefact a reconstruction can be written as."""
+
+    media_type: str
+    write: Callable[[Reconstruction, Path], None]  # raises OSError when the file cannot be written
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A written file."""
+
+    name: str
+    media_type: str
+    bytes: int
+    sha256: str  # hex
+
+
+# A new format is one entry here and one module beside this one.
+FORMATS: dict[str, Format] = {
+    "scene.ply": Format("application/ply", write_scene_ply),
+    "poses.json": Format("application/json", write_poses),
+    "preview.png": Format("image/png", render_preview),
+}
+DEFAULT_OUTPUTS = ("scene.ply", "poses.json", "preview.png")
+
+
+def write_artifacts(
+    scene: Reconstruction,
+    folder: Path,
+    outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    on_progress: Callable[[float], None] | None = None,
+) -> list[Artifact]:
+    """Write the named outputs into `folder` (made if absent), each once, in the order given.
+
+    OptionsError when an output is not known; nothing is written then.
+    """
+    unknown = [name for name in outputs if name not in FORMATS]
+    if unknown:
+        raise OptionsError(f"unknown output {unknown[0]!r}; known: {', '.join(FORMATS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = list(dict.fromkeys(outputs))
+    written = []
+    for done, name in enumerate(wanted):
+        FORMATS[name].write(scene, folder / name)
+        written.append(_describe(folder / name, FORMATS[name].media_type))
+        if on_progress is not None:
+            on_progress((done + 1) / len(wanted))
+    return written
+
+
+def _describe(path: Path, media_type: str) -> Artifact:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return Artifact(path.name, media_type, path.stat().st_size, digest.hexdigest())

@@ -1,0 +1,43 @@
+"""Artefacts by name: what is written, what is told about it, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from mast3r_engine.errors import OptionsError
+from mast3r_engine.export import DEFAULT_OUTPUTS, write_artifacts
+from tests.engine.room_reconstruction import room_reconstruction
+
+
+def test_the_default_outputs(tmp_path: Path) -> None:
+    seen: list[float] = []
+    written = write_artifacts(room_reconstruction(2), tmp_path / "made", on_progress=seen.append)
+    assert [artifact.name for artifact in written] == list(DEFAULT_OUTPUTS) == ["scene.ply", "poses.json", "preview.png"]
+    assert [artifact.media_type for artifact in written] == ["application/ply", "application/json", "image/png"]
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == sorted(DEFAULT_OUTPUTS)
+    for artifact in written:
+        content = (tmp_path / "made" / artifact.name).read_bytes()
+        assert artifact.bytes == len(content) > 0
+        assert artifact.sha256 == hashlib.sha256(content).hexdigest()
+    assert seen == pytest.approx([1 / 3, 2 / 3, 1])
+
+
+def test_the_same_scene_gives_the_same_files(tmp_path: Path) -> None:
+    one = write_artifacts(room_reconstruction(3), tmp_path / "one")
+    two = write_artifacts(room_reconstruction(3), tmp_path / "two")
+    assert one == two
+
+
+def test_an_output_named_twice_is_written_once(tmp_path: Path) -> None:
+    written = write_artifacts(room_reconstruction(1), tmp_path, ["poses.json", "poses.json"])
+    assert [artifact.name for artifact in written] == ["poses.json"]
+
+
+@pytest.mark.parametrize("name", ["scene.obj", "../scene.ply", ""])
+def test_an_unknown_output_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OptionsError, match=r"known: scene\.ply, poses\.json, preview\.png"):
+        write_artifacts(room_reconstruction(1), tmp_path, ["poses.json", name])
+    assert list(tmp_path.iterdir()) == []
