@@ -1,0 +1,33 @@
+"""The unknowns of the 2D stage, and what is known about them beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReprojectionOptions:
+    """Weights of what is known beforehand, and when to stop."""
+
+    max_steps: int = 25
+    focal_sigma: float = 0.05  # of the logarithm, around the canonical view's fit
+    depth_sigma: float = 0.10  # of the logarithm of an anchor's depth, around the canonical depth times the image's size
+    size_sigma: float = 0.10  # of the logarithm of an image's size, around the 3D stage's
+    shared_focal: bool = False
+
+
+@dataclass(frozen=True)
+class CameraState:
+    """Cameras and depths of one component."""
+
+    rotation: Floats  # (N, 3, 3) world <- camera
+    centre: Floats  # (N, 3)
+    log_focal: Floats  # (N,)
+    log_size: Floats  # (N,) of the canonical depths
+    log_depth: Floats  # (A,) of the anchors
+    first_log_size: Floats  # (N,) what the 3D stage found

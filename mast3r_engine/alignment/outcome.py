@@ -1,0 +1,116 @@
+"""Gathers what becomes of every photograph and every pair, and puts the components into frames of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast3r_engine.alignment.canonical_view import CanonicalView
+from mast3r_engine.alignment.component import ComponentResult
+from mast3r_engine.correspondences import PairMatches
+from mast3r_engine.reconstruction import Alignment, PairStats
+
+Floats = NDArray[np.float64]
+
+
+class Outcome:
+    """Collects components as they are solved; `finish` gives the alignment of all photographs."""
+
+    def __init__(self, canonicals: Sequence[CanonicalView | None], matches: Sequence[PairMatches]) -> None:
+        self._canonicals = canonicals
+        self._matches = matches
+        views = len(canonicals)
+        self._cam2world = np.full((views, 4, 4), np.nan)
+        self._component = np.full(views, -1, np.int64)
+        self._intrinsics = np.stack([_intrinsics(view) for view in canonicals]) if views else np.zeros((0, 3, 3))
+        self._depth = [_unknown(view) for view in canonicals]
+        self._confidence = [_unknown(view) for view in canonicals]
+        self._inliers: dict[tuple[int, int], int] = {}
+        self._dropped: dict[tuple[int, int], str] = {}
+        self._lost: dict[int, str] = {}
+        self._components: list[list[int]] = []
+        self.stats: dict[str, Any] = {"components": []}
+
+    def drop(self, i: int, j: int, reason: str) -> None:
+        """Say that a pair does not count."""
+        self._dropped[i, j] = reason
+
+    def register(self, group: Sequence[int], result: ComponentResult, pairs: Sequence[tuple[int, int]], min_inliers: int) -> None:
+        """Enter a solved component; its images without enough agreeing matches stay unregistered."""
+        self._inliers.update(zip(pairs, result.inliers, strict=True))
+        support = dict.fromkeys(group, 0)
+        for (i, j), inliers in zip(pairs, result.inliers, strict=True):
+            support[i] += inliers
+            support[j] += inliers
+        held = [k for k, image in enumerate(group) if support[image] >= min_inliers and np.isfinite(result.cam2world[k]).all()]
+        for k, image in enumerate(group):
+            if k not in held:
+                self._lost[image] = "too few matches agree with the refined cameras"
+        self.stats["components"].append({"images": [group[k] for k in held], **result.stats})
+        if len(held) < 2:
+            self._lost.update({group[k]: "too few matches agree with the refined cameras" for k in held})
+            return
+        first = np.linalg.inv(result.cam2world[held[0]])
+        for k in held:
+            self._enter(group[k], first @ result.cam2world[k], float(result.focal[k]), result.depth[k])
+        self._cam2world[group[held[0]]] = np.eye(4)
+        self._components.append([group[k] for k in held])
+
+    def register_alone(self, image: int) -> None:
+        """Enter a photograph by itself, with its own point map."""
+        view = self._canonicals[image]
+        if view is None:
+            self._lost[image] = "nothing was predicted"
+            return
+        self._enter(image, np.eye(4), view.focal, view.depth.copy())
+        self._components.append([image])
+
+    def finish(self) -> Alignment:
+        """Number the components by size and name the reason for every photograph outside them."""
+        ordered = sorted(self._components, key=lambda images: (-len(images), images[0]))
+        for number, images in enumerate(ordered):
+            self._component[images] = number
+        self.stats["dropped_pairs"] = [{"i": i, "j": j, "reason": reason} for (i, j), reason in sorted(self._dropped.items())]
+        return Alignment(
+            cam2world=self._cam2world,
+            component=self._component,
+            unregistered=[(int(k), self._reason(int(k))) for k in np.flatnonzero(self._component < 0)],
+            intrinsics=self._intrinsics,
+            depth=self._depth,
+            confidence=self._confidence,
+            pairs=[PairStats(m.i, m.j, len(m), self._inliers.get((m.i, m.j), 0)) for m in self._matches],
+            stats=self.stats,
+        )
+
+    def _enter(self, image: int, cam2world: Floats, focal: float, depth: NDArray[np.float32]) -> None:
+        view = self._canonicals[image]
+        assert view is not None
+        self._cam2world[image] = cam2world
+        self._intrinsics[image] = _matrix(focal, view.principal_point)
+        self._depth[image] = depth
+        self._confidence[image] = view.conf
+
+    def _reason(self, image: int) -> str:
+        """The reason of the pair with most matches, which came nearest to holding."""
+        if image in self._lost:
+            return self._lost[image]
+        mine = [m for m in self._matches if image in (m.i, m.j)]
+        if not mine:
+            return "in no pair with another photograph"
+        best = max(mine, key=len)
+        return f"no overlap: {self._dropped.get((best.i, best.j), 'its partner is unregistered')}"
+
+
+def _matrix(focal: float, principal_point: tuple[float, float]) -> Floats:  # (3, 3)
+    return np.array([[focal, 0.0, principal_point[0]], [0.0, focal, principal_point[1]], [0.0, 0.0, 1.0]])
+
+
+def _intrinsics(view: CanonicalView | None) -> Floats:  # (3, 3)
+    return np.full((3, 3), np.nan) if view is None else _matrix(view.focal, view.principal_point)
+
+
+def _unknown(view: CanonicalView | None) -> NDArray[np.float32]:  # (H, W); (0, 0) where the size is not known
+    return np.full((0, 0) if view is None else view.conf.shape, np.nan, np.float32)

@@ -1,0 +1,143 @@
+"""The relative similarity of a pair of images from its matches, and which of the matches agree with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast3r_engine.alignment.canonical_view import CanonicalView
+from mast3r_engine.alignment.similarity import fit_similarities, invert_similarity, transform
+from mast3r_engine.correspondences import PairMatches
+
+Floats = NDArray[np.float64]
+
+MAX_POINT_ERROR = 0.12  # of the depth: what a match may be off in space
+MAX_PIXEL_ERROR = 0.04  # of the longer side: what it may be off in the image
+MIN_INLIER_RATIO = 0.15  # fewer agreeing matches than this are chance
+MIN_EXTENT = 2e-3  # of the depth: second singular value of the agreeing points; below it a rotation is free
+SCORED = 400  # matches that judge a hypothesis
+HYPOTHESES = (48, 512)  # three-point samples; the second number where the first finds few inliers
+IRLS_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class PairGeometry:
+    """A pair that holds: points of image i, moved by `relative`, fall on the matched points of image j."""
+
+    i: int
+    j: int
+    relative: Floats  # (4, 4) similarity, frame of j <- frame of i
+    inliers: NDArray[np.bool_]  # (M,)
+    points_i: Floats  # (M, 3) canonical points of the matches
+    points_j: Floats  # (M, 3)
+    weights: Floats  # (M,) robust weights at the end of the fit, 0 for outliers
+
+    @property
+    def support(self) -> int:
+        return int(self.inliers.sum())
+
+
+def estimate_pair(
+    view_i: CanonicalView, view_j: CanonicalView, matches: PairMatches, *, min_inliers: int, seed: int
+) -> PairGeometry | str:
+    """Fit the pair's similarity robustly; a short reason instead where too few matches agree on one.
+
+    Random samples depend on the seed and on the matches, not on the images' numbers or their order.
+    """
+    if len(matches) < min_inliers:
+        return "too few matches"
+    if _comes_second(matches):
+        swapped = PairMatches(matches.j, matches.i, matches.xy_j, matches.xy_i, matches.conf)
+        geometry = _estimate(view_j, view_i, swapped, min_inliers, seed)
+        return geometry if isinstance(geometry, str) else _swap(geometry)
+    return _estimate(view_i, view_j, matches, min_inliers, seed)
+
+
+def _estimate(
+    view_i: CanonicalView, view_j: CanonicalView, matches: PairMatches, min_inliers: int, seed: int
+) -> PairGeometry | str:
+    P, conf_i = _lift(view_i, matches.xy_i)
+    Q, conf_j = _lift(view_j, matches.xy_j)
+    trust = np.minimum(np.sqrt(conf_i * conf_j), 20.0)
+    order = np.lexsort((matches.xy_j[:, 0], matches.xy_j[:, 1], matches.xy_i[:, 0], matches.xy_i[:, 1]))
+    relative = _best_hypothesis(P[order], Q[order], np.random.default_rng([seed, len(matches)]))
+    for _ in range(IRLS_ROUNDS):
+        error = _relative_error(relative, P, Q)
+        weights = _robust_weights(error) * trust
+        relative = fit_similarities(P, Q, weights / np.maximum(Q[:, 2], 1e-6) ** 2)
+    error = _relative_error(relative, P, Q)
+    inliers = (error < MAX_POINT_ERROR) & (_pixel_error(relative, P, view_j, matches.xy_j) < MAX_PIXEL_ERROR)
+    if inliers.sum() < max(min_inliers, MIN_INLIER_RATIO * len(matches)):
+        return "matches do not agree on a relative pose"
+    if _extent(P[inliers]) < MIN_EXTENT:
+        return "matches lie too close together"
+    return PairGeometry(matches.i, matches.j, relative, inliers, P, Q, np.where(inliers, _robust_weights(error) * trust, 0.0))
+
+
+def _comes_second(matches: PairMatches) -> bool:
+    """Choose the pair's direction by its content, so that numbering the images otherwise changes nothing."""
+    key_i, key_j = ((xy * np.array([1, 4099])).sum() for xy in (matches.xy_i, matches.xy_j))
+    return bool(key_j < key_i)
+
+
+def _swap(geometry: PairGeometry) -> PairGeometry:
+    return PairGeometry(
+        geometry.j,
+        geometry.i,
+        invert_similarity(geometry.relative),
+        geometry.inliers,
+        geometry.points_j,
+        geometry.points_i,
+        geometry.weights,
+    )
+
+
+def _lift(view: CanonicalView, xy: NDArray[np.int64]) -> tuple[Floats, Floats]:  # (M, 3), (M,)
+    points = view.points[xy[:, 1], xy[:, 0]].astype(np.float64)
+    return points, view.conf[xy[:, 1], xy[:, 0]].astype(np.float64)
+
+
+def _best_hypothesis(P: Floats, Q: Floats, rng: np.random.Generator) -> Floats:  # (4, 4)
+    scored = np.linspace(0, len(P) - 1, min(SCORED, len(P))).astype(np.int64)
+    best, best_score = np.eye(4), -np.inf
+    for count in HYPOTHESES:
+        triples = rng.integers(0, len(P), (count, 3))
+        hypotheses = fit_similarities(P[triples], Q[triples], np.ones(triples.shape))
+        for block in np.array_split(hypotheses, max(1, count // 64)):
+            error = np.linalg.norm(transform(block, P[scored]) - Q[scored], axis=-1) / Q[scored, 2]
+            score = np.maximum(0.0, 1.0 - (error / MAX_POINT_ERROR) ** 2).sum(1)
+            if score.max() > best_score:
+                best, best_score = block[int(score.argmax())], float(score.max())
+        if best_score > 0.25 * len(scored):
+            break
+    return best
+
+
+def _relative_error(relative: Floats, P: Floats, Q: Floats) -> Floats:  # (M,) distance over depth, the larger of both ways
+    error = np.linalg.norm(transform(relative, P) - Q, axis=-1)
+    s = np.cbrt(max(np.linalg.det(relative[:3, :3]), 1e-30))
+    relative_error: Floats = error / np.maximum(np.minimum(Q[:, 2], s * P[:, 2]), 1e-9)
+    return relative_error
+
+
+def _robust_weights(error: Floats) -> Floats:  # (M,)
+    """Geman-McClure weights at a scale taken from the better half of the errors."""
+    scale = np.clip(2.5 * np.median(np.minimum(error, MAX_POINT_ERROR)), 1e-9, MAX_POINT_ERROR)
+    weights: Floats = 1.0 / (1.0 + (error / scale) ** 2) ** 2
+    return weights
+
+
+def _pixel_error(relative: Floats, P: Floats, view_j: CanonicalView, xy_j: NDArray[np.int64]) -> Floats:  # (M,)
+    """Distance in image j over its longer side; infinite behind the camera."""
+    moved = transform(relative, P)
+    front = moved[:, 2] > 1e-6
+    xy = moved[:, :2] / np.where(front, moved[:, 2], 1.0)[:, None] * view_j.focal + np.array(view_j.principal_point)
+    error = np.linalg.norm(xy - xy_j, axis=1) / max(view_j.height, view_j.width)
+    return np.where(front, error, np.inf)
+
+
+def _extent(points: Floats) -> float:
+    singular = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    return float(singular[1] / np.sqrt(len(points)) / max(np.median(points[:, 2]), 1e-9))

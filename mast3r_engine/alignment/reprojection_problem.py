@@ -1,0 +1,114 @@
+"""The reprojection problem of one component as flat arrays: every match in both directions, grouped by the depth it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast3r_engine.alignment.canonical_view import CanonicalView
+from mast3r_engine.alignment.pair_geometry import PairGeometry
+from mast3r_engine.correspondences import PairMatches
+from mast3r_kernels.alignment_normal_equations import DirectedMatches
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+CONFIDENCE_CLASSES = 8  # quantiles of match confidence that get a noise level of their own
+
+
+@dataclass(frozen=True)
+class ReprojectionProblem:
+    """N images, P directed pairs, G groups, M directed matches (every match twice), A anchors in all."""
+
+    matches: DirectedMatches
+    source: Integers  # (P,)
+    target: Integers  # (P,)
+    group_pair: Integers  # (G,)
+    group_anchor: Integers  # (G,) into all anchors
+    confidence_class: Integers  # (M,)
+    undirected: Integers  # (M,) number of the match among all matches of all pairs, in the pairs' order
+    anchor_start: Integers  # (N + 1,)
+    canonical_depth: Floats  # (A,)
+    focal: Floats  # (N,) start and prior
+    grid: tuple[tuple[int, int], ...]  # anchors per column and row, per image
+
+
+def build_problem(
+    views: Sequence[CanonicalView],
+    pairs: Sequence[PairGeometry],  # i, j into `views`
+    matches: Sequence[PairMatches],  # of the same pairs; their own i and j are not read
+) -> ReprojectionProblem:
+    """Flatten, sort and group the matches of a component."""
+    grid = tuple((len(view.anchor_rows), len(view.anchor_columns)) for view in views)
+    anchor_start = np.concatenate([[0], np.cumsum([h * w for h, w in grid])]).astype(np.int64)
+    classes = _confidence_classes(matches)
+    first_match = np.concatenate([[0], np.cumsum([len(m) for m in matches])]).astype(np.int64)
+    parts = []
+    for pair, found, start in zip(pairs, matches, first_match, strict=False):
+        numbers = np.arange(start, start + len(found))
+        parts.append((pair.i, pair.j, found.xy_i, found.xy_j, numbers))
+        parts.append((pair.j, pair.i, found.xy_j, found.xy_i, numbers))
+    sorted_parts = [_sort_by_anchor(views, anchor_start, *part) for part in parts]
+    anchors, here, there, offset, numbers = (np.concatenate(column) for column in zip(*sorted_parts, strict=True))
+    pair_start = np.concatenate([[0], np.cumsum([len(part[0]) for part in sorted_parts])]).astype(np.int64)
+    pair_of_match = np.repeat(np.arange(len(parts)), np.diff(pair_start))
+    new_group = np.ones(len(anchors), bool)
+    new_group[1:] = (anchors[1:] != anchors[:-1]) | (pair_of_match[1:] != pair_of_match[:-1])
+    first = np.flatnonzero(new_group)
+    return ReprojectionProblem(
+        matches=DirectedMatches(
+            pair_start=pair_start,
+            pair_group_start=np.searchsorted(pair_of_match[first], np.arange(len(parts) + 1)).astype(np.int64),
+            group_start=np.append(first, len(anchors)).astype(np.int64),
+            source_xy=np.ascontiguousarray(here.T),
+            target_xy=np.ascontiguousarray(there.T),
+            offset=offset,
+        ),
+        source=np.array([part[0] for part in parts]),
+        target=np.array([part[1] for part in parts]),
+        group_pair=pair_of_match[first],
+        group_anchor=anchors[first],
+        confidence_class=classes[numbers],
+        undirected=numbers,
+        anchor_start=anchor_start,
+        canonical_depth=np.concatenate([_anchor_depth(view) for view in views]),
+        focal=np.array([view.focal for view in views]),
+        grid=grid,
+    )
+
+
+def _confidence_classes(matches: Sequence[PairMatches]) -> Integers:  # (all matches,)
+    """Quantile class of each match's confidence; the scale of confidences differs between checkpoints, their order does not."""
+    conf = np.nan_to_num(np.concatenate([m.conf for m in matches]).astype(np.float64))
+    borders = np.quantile(conf, np.arange(1, CONFIDENCE_CLASSES) / CONFIDENCE_CLASSES)
+    return np.searchsorted(borders, conf).astype(np.int64)
+
+
+def _sort_by_anchor(
+    views: Sequence[CanonicalView],
+    anchor_start: Integers,
+    source: int,
+    target: int,
+    xy_source: Integers,
+    xy_target: Integers,
+    numbers: Integers,
+) -> tuple[Integers, Floats, Floats, Floats, Integers]:
+    view = views[source]
+    columns = len(view.anchor_columns)
+    anchors = anchor_start[source] + (xy_source[:, 1] // view.subsample) * columns + xy_source[:, 0] // view.subsample
+    order = np.lexsort((xy_target[:, 0], xy_target[:, 1], xy_source[:, 0], xy_source[:, 1], anchors))
+    xy_source, xy_target = xy_source[order], xy_target[order]
+    return (
+        anchors[order],
+        xy_source - np.array(view.principal_point),
+        xy_target - np.array(views[target].principal_point),
+        view.offset[xy_source[:, 1], xy_source[:, 0]].astype(np.float64),
+        numbers[order],
+    )
+
+
+def _anchor_depth(view: CanonicalView) -> Floats:  # (h * w,)
+    return view.depth[np.ix_(view.anchor_rows, view.anchor_columns)].astype(np.float64).ravel()

@@ -1,0 +1,138 @@
+"""The 2D stage: cameras and anchor depths from reprojection errors, by Levenberg-Marquardt with the depths eliminated.
+
+Every residual touches one depth, so the depths' block of the Hessian is diagonal and their Schur complement is cheap. The noise
+level of each class of match confidence is estimated anew in every step; it starts at what the initial cameras leave and shrinks
+with the errors, which makes the robust (Cauchy) kernel graduated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast3r_engine.alignment.camera_state import CameraState, ReprojectionOptions
+from mast3r_engine.alignment.reduced_system import FOCAL, SIZE, reduce_depths
+from mast3r_engine.alignment.reprojection_problem import CONFIDENCE_CLASSES, ReprojectionProblem
+from mast3r_engine.alignment.similarity import rotation_exp
+from mast3r_kernels.alignment_normal_equations import PairBlocks, RelativeCameras, alignment_normal_equations
+
+Floats = NDArray[np.float64]
+
+KERNEL_WIDTH = 2.4  # sigmas; 95 % efficient on Gaussian errors
+RAYLEIGH_MEDIAN = 1.1774  # median of a two-dimensional error over its sigma
+SMALLEST_SIGMA = 1e-4  # pixels; below it errors are rounding
+CONVERGED = 1e-5  # largest step of rotation, of position over the scene's depth, of log focal
+FIRST_DAMPING = 1e-4
+
+
+@dataclass(frozen=True)
+class ReprojectionResult:
+    """The refined state; errors per directed match; noise level of each confidence class; one cost per accepted step."""
+
+    state: CameraState
+    squared_error: Floats  # (M,) pixels squared
+    sigma: Floats  # (classes,) pixels
+    curvature: Floats  # (A,) of the depths: how well each is measured, 1 / variance of the logarithm
+    costs: list[float]
+
+
+def refine_on_pixels(
+    problem: ReprojectionProblem,
+    state: CameraState,
+    root: int,
+    options: ReprojectionOptions,
+    on_step: Callable[[float], None] | None = None,
+) -> ReprojectionResult:
+    """Refine until the step is small; the root's pose and the mean log-size stay (the gauge)."""
+    scene_depth = float(np.median(np.exp(state.log_depth)))
+    blocks = _evaluate(problem, state, np.full(CONFIDENCE_CLASSES, 1e3))
+    sigma = _noise_levels(problem, blocks.squared_error)
+    blocks = _evaluate(problem, state, sigma)
+    damping, costs = FIRST_DAMPING, []
+    for count in range(options.max_steps):
+        cost = _cost(problem, blocks.squared_error, sigma, state, options)
+        costs.append(cost)
+        system = reduce_depths(problem, state, blocks, options)
+        accepted = False
+        for _ in range(6):
+            step, depth_step = system.solve(root, damping, shared_focal=options.shared_focal)
+            trial = _move(state, step, depth_step)
+            trial_sigma = np.minimum(sigma, _noise_levels(problem, blocks.squared_error))
+            trial_blocks = _evaluate(problem, trial, trial_sigma)
+            before = _cost(problem, blocks.squared_error, trial_sigma, state, options)
+            if _cost(problem, trial_blocks.squared_error, trial_sigma, trial, options) <= before * (1 + 1e-12):
+                accepted = True
+                break
+            damping *= 10
+        if not accepted:
+            break
+        state, blocks, sigma, damping = trial, trial_blocks, trial_sigma, damping / 10
+        if on_step is not None:
+            on_step((count + 1) / options.max_steps)
+        if _size(step, scene_depth) < CONVERGED:
+            break
+    system = reduce_depths(problem, state, blocks, options)
+    return ReprojectionResult(state, blocks.squared_error, sigma, system.curvature, costs)
+
+
+def relative_cameras(problem: ReprojectionProblem, state: CameraState) -> RelativeCameras:
+    """Poses of the sources in the targets' frames, and what else the residuals need."""
+    to_target = np.swapaxes(state.rotation[problem.target], 1, 2)
+    baseline = state.centre[problem.source] - state.centre[problem.target]
+    focal = np.exp(state.log_focal)
+    return RelativeCameras(
+        rotation=to_target @ state.rotation[problem.source],
+        translation=np.einsum("pab,pb->pa", to_target, baseline),
+        source_focal=focal[problem.source],
+        target_focal=focal[problem.target],
+        depth=np.exp(state.log_depth)[problem.group_anchor],
+    )
+
+
+def _evaluate(problem: ReprojectionProblem, state: CameraState, sigma: Floats) -> PairBlocks:
+    weight = (1.0 / sigma**2)[problem.confidence_class]
+    return alignment_normal_equations(problem.matches, relative_cameras(problem, state), weight, KERNEL_WIDTH)
+
+
+def _noise_levels(problem: ReprojectionProblem, squared_error: Floats) -> Floats:  # (classes,) pixels
+    overall = np.median(squared_error)
+    levels = np.empty(CONFIDENCE_CLASSES)
+    for k in range(CONFIDENCE_CLASSES):
+        mine = squared_error[problem.confidence_class == k]
+        levels[k] = np.median(mine) if len(mine) else overall
+    levels = np.clip(levels, overall / 9, overall * 9)
+    noise: Floats = np.maximum(np.sqrt(levels) / RAYLEIGH_MEDIAN, SMALLEST_SIGMA)
+    return noise
+
+
+def _cost(
+    problem: ReprojectionProblem, squared_error: Floats, sigma: Floats, state: CameraState, options: ReprojectionOptions
+) -> float:
+    weight = (1.0 / (sigma * KERNEL_WIDTH) ** 2)[problem.confidence_class]
+    data = 0.5 * KERNEL_WIDTH**2 * float(np.log1p(squared_error * weight).sum())
+    size = np.repeat(state.log_size, np.diff(problem.anchor_start))
+    depth = (state.log_depth - np.log(problem.canonical_depth) - size) / options.depth_sigma
+    focal = (state.log_focal - np.log(problem.focal)) / options.focal_sigma
+    sizes = (state.log_size - state.first_log_size) / options.size_sigma
+    return data + 0.5 * float(depth @ depth + focal @ focal + sizes @ sizes)
+
+
+def _move(state: CameraState, step: Floats, depth_step: Floats) -> CameraState:
+    """Apply steps (N, 8) in the cameras' own frames, and (A,) of the log-depths."""
+    step = step.copy()
+    step[:, FOCAL] = np.clip(step[:, FOCAL], -0.2, 0.2)
+    return replace(
+        state,
+        rotation=state.rotation @ rotation_exp(step[:, :3]),
+        centre=state.centre + np.einsum("nab,nb->na", state.rotation, step[:, 3:6]),
+        log_focal=state.log_focal + step[:, FOCAL],
+        log_size=state.log_size + step[:, SIZE],
+        log_depth=state.log_depth + np.clip(depth_step, -0.5, 0.5),
+    )
+
+
+def _size(step: Floats, scene_depth: float) -> float:
+    return float(max(np.abs(step[:, :3]).max(), np.abs(step[:, 3:6]).max() / scene_depth, np.abs(step[:, FOCAL]).max()))
