@@ -132,6 +132,7 @@ class JobRecord(Model):
     id: str
     tenant: str
     capture_id: str
+    owns_capture: bool = True  # the capture was made for this job alone (one-shot) and goes when the job's data goes
     version: int = 0  # rises by one at every change
     status: JobStatus = JobStatus.QUEUED
     preset: Preset = "balanced"
@@ -143,7 +144,6 @@ class JobRecord(Model):
     warnings: list[str] = Field(default_factory=list)
     created_at: datetime
     queued_at: datetime
-    enqueued_at: datetime | None = None  # when a message was last sent to the queue
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deadline_at: datetime | None = None

@@ -13,6 +13,9 @@ def capture_image(capture_id: str, name: str) -> str:
     return f"captures/{capture_id}/images/{name}"
 
 
+JOBS_PREFIX = "jobs/"
+
+
 def job_prefix(job_id: str) -> str:
     """Everything that belongs to a job."""
     return f"jobs/{job_id}/"
@@ -21,6 +24,11 @@ def job_prefix(job_id: str) -> str:
 def job_document(job_id: str) -> str:
     """The durable copy of a job's record."""
     return f"jobs/{job_id}/job.json"
+
+
+def attempts_prefix(job_id: str) -> str:
+    """The artefacts of all attempts of a job."""
+    return f"jobs/{job_id}/attempts/"
 
 
 def attempt_prefix(job_id: str, token: str) -> str:

@@ -1,0 +1,10 @@
+-- Remove every trace of a job. ARGV: prefix, id, tenant.
+local prefix, id, all = ARGV[1], ARGV[2], ARGV[1] .. 'jobs:' .. ARGV[3]
+local status = redis.call('HGET', prefix .. 'job:' .. id, 'status')
+if status then redis.call('ZREM', all .. ':' .. status, id) end
+redis.call('ZREM', all, id)
+for _, name in ipairs({'queued', 'sent', 'deadlines', 'leases', 'expiry', 'dirty', 'strays', 'purges'}) do
+  redis.call('ZREM', prefix .. name, id)
+end
+redis.call('DEL', prefix .. 'job:' .. id, prefix .. 'progress:' .. id, prefix .. 'events:' .. id)
+return 1

@@ -1,0 +1,51 @@
+-- Compare-and-set of a job's record, with every index that follows from it.
+-- ARGV: prefix, facts (JSON), document (JSON), event (JSON or ""). facts.expected = -1: the job must not exist yet.
+-- Answers 1 when the record was written, 0 when its version was another.
+local prefix, facts = ARGV[1], cjson.decode(ARGV[2])
+local key, id = prefix .. 'job:' .. facts.id, facts.id
+local held = redis.call('HMGET', key, 'version', 'status')
+if (held[1] and tonumber(held[1]) or -1) ~= facts.expected then return 0 end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local before = held[2] or ''
+redis.call('HSET', key, 'doc', ARGV[3], 'version', facts.version, 'status', facts.status, 'token', facts.token)
+
+local all = prefix .. 'jobs:' .. facts.tenant
+if before ~= '' then redis.call('ZREM', all .. ':' .. before, id) end
+if facts.deleted then
+  redis.call('ZREM', all, id)
+  redis.call('ZADD', prefix .. 'purges', now, id)
+else
+  redis.call('ZADD', all, 0, id)
+  redis.call('ZADD', all .. ':' .. facts.status, 0, id)
+end
+
+if facts.status == 'queued' then
+  redis.call('ZADD', prefix .. 'queued', facts.queued_ms, id)
+  redis.call('ZREM', prefix .. 'sent', id)
+  if facts.deadline_ms then redis.call('ZADD', prefix .. 'deadlines', facts.deadline_ms, id) end
+else
+  redis.call('ZREM', prefix .. 'queued', id)
+  redis.call('ZREM', prefix .. 'sent', id)
+  redis.call('ZREM', prefix .. 'deadlines', id)
+end
+
+if facts.lease_ms then
+  redis.call('ZADD', prefix .. 'leases', now + facts.lease_ms, id)
+  redis.call('DEL', prefix .. 'progress:' .. id)
+elseif facts.status ~= 'running' and facts.status ~= 'canceling' then
+  redis.call('ZREM', prefix .. 'leases', id)
+end
+
+if facts.expires_ms then redis.call('ZADD', prefix .. 'expiry', facts.expires_ms, id) end
+redis.call('ZADD', prefix .. 'dirty', now, id)
+if ARGV[4] ~= '' and before ~= facts.status then
+  redis.call('XADD', prefix .. 'events:' .. id, 'MAXLEN', '~', facts.keep_events, '*', 'event', 'status', 'data', ARGV[4])
+end
+if facts.stray_ms then
+  redis.call('ZADD', prefix .. 'strays', now + facts.stray_ms, id)
+  redis.call('PEXPIRE', prefix .. 'events:' .. id, facts.keep_events_ms)
+  redis.call('PEXPIRE', prefix .. 'progress:' .. id, facts.keep_events_ms)
+end
+return 1

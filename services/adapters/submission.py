@@ -1,0 +1,32 @@
+"""From a validated record to an accepted job, in the order that loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+
+from services.adapters.job_documents import JobDocuments
+from services.adapters.job_store import JobStore
+from services.adapters.objects import ObjectStoreError
+from services.adapters.queue import JobQueue, QueueUnavailable
+from services.contract.jobs import JobRecord
+
+
+def submit_job(record: JobRecord, store: JobStore, documents: JobDocuments, queue: JobQueue) -> None:
+    """Accept a job: record, durable copy, message. After this the job is answered with 202 and runs whatever happens.
+
+    A process that dies after the record was made leaves a job that the reaper completes. A message that cannot be sent is
+    sent by the reaper.
+
+    Raises:
+        ObjectStoreError: no durable copy could be written; the record is gone again, the job was not accepted.
+        JobExists: there is such a job.
+    """
+    store.create(record)
+    try:
+        documents.write(record.id)
+    except ObjectStoreError:
+        store.forget(record)
+        raise
+    with contextlib.suppress(QueueUnavailable):
+        queue.send(record.id)
+        store.mark_enqueued(record.id)
