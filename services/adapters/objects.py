@@ -73,7 +73,7 @@ class ObjectStore(Protocol):
         """Give every object below a prefix that ends in "/", in the order of the keys."""
 
     def list_folders(self, prefix: str) -> Iterator[str]:
-        """Give the names of the folders directly below a prefix that ends in "/"."""
+        """Give the names of the folders directly below a prefix that ends in "/"; one that was just emptied may linger (S3)."""
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens if there is none."""
