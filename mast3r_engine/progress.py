@@ -31,3 +31,10 @@ class Progress:
         self._fraction = max(self._fraction, min(1.0, sum(self._shares[s] * d for s, d in self._done.items())))
         if self._on_progress is not None:
             self._on_progress(stage, self._fraction)
+
+    def finish(self, stage: str) -> None:
+        """Say that the whole job is finished: the fraction is exactly 1."""
+        self._done = dict.fromkeys(self._done, 1.0)
+        self._fraction = 1.0
+        if self._on_progress is not None:
+            self._on_progress(stage, 1.0)

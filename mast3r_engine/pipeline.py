@@ -1,0 +1,206 @@
+"""From photographs to cameras and a cloud: the only place that knows the order of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from mast3r_engine.alignment import align_single, align_sparse
+from mast3r_engine.errors import InvalidImageError, NoOverlapError, OutOfMemoryError, TooFewImagesError
+from mast3r_engine.fusion import fuse
+from mast3r_engine.images import ImageSource, load_view, name_images, to_tensor
+from mast3r_engine.inference import (
+    PairPasses,
+    TokenStore,
+    decode_pairs,
+    decode_passes,
+    device_of,
+    encode_images,
+    pixels_per_batch,
+    plan_batches,
+)
+from mast3r_engine.matching import described, match_symmetric
+from mast3r_engine.options import Options
+from mast3r_engine.pair_evidence import PairEvidence
+from mast3r_engine.pairs import PairGraph, build_pairs
+from mast3r_engine.predictions import Outputs, PairNetwork
+from mast3r_engine.progress import OnProgress
+from mast3r_engine.reconstruction import Alignment, Reconstruction
+from mast3r_engine.scene import assemble_scene, fill_unknown_shapes
+from mast3r_engine.stage_clock import StageClock
+from mast3r_engine.views import View
+
+OnInvalid = Callable[[int, InvalidImageError], None]
+
+FOR_SPARSE = Outputs(points=(True, False), descriptors=(True, True))
+FOR_ONE_PHOTO = Outputs(points=(True, False), descriptors=(False, False))
+
+
+def reconstruct(
+    images: Sequence[ImageSource],
+    net: PairNetwork,
+    options: Options | None = None,
+    on_progress: OnProgress | None = None,
+    on_invalid: OnInvalid | None = None,
+) -> Reconstruction:
+    """Reconstruct cameras, depths and a coloured cloud from photographs: paths, PIL images or (H, W, 3) uint8 arrays.
+
+    `on_progress(stage, fraction)` is called throughout and may raise to cancel; its exception comes out unchanged.
+    A photograph that cannot be read raises InvalidImageError; with `on_invalid` it is left out instead and
+    `on_invalid(index, error)` is called. `options.pairs` always means the photographs as they were given.
+
+    TooFewImagesError without a usable photograph, NoOverlapError when there are several and no pair of them holds,
+    NetworkOutputError when the network's answer cannot be used, OutOfMemoryError when memory does not suffice.
+    """
+    options = options or Options()
+    if len(images) == 0:
+        raise TooFewImagesError("there is no photograph; one gives its own points, two or more give cameras")
+    graph = build_pairs(options.scene_graph, len(images), options.pairs, options.seed)
+    clock = StageClock(on_progress, len(images), len(graph.pairs))
+    with _memory_errors_named():
+        views, kept = _load(images, net, options, clock, on_invalid)
+        tokens = _encode(views, net, clock)
+        graph = _pair(graph, kept, len(images), options, clock)
+        evidence = PairEvidence([view.pixels.shape[:2] for view in views], graph.pairs, options.matching.subsample)
+        if len(views) == 1:
+            _decode_one_photo(views[0], tokens, net, evidence, clock)
+        else:
+            _decode_and_match(views, tokens, net, options, evidence, clock)
+        alignment = fill_unknown_shapes(_align(evidence, net, options, clock), evidence.shapes)
+        with clock.stage("fuse") as report:
+            cloud = fuse(alignment, [view.pixels for view in views], options.fusion, report, device_of(net))
+        with clock.stage("export"):
+            scene = assemble_scene(views, alignment, cloud, net, graph.choice, clock.seconds)
+        clock.finish()
+    return scene
+
+
+def _load(
+    images: Sequence[ImageSource], net: PairNetwork, options: Options, clock: StageClock, on_invalid: OnInvalid | None
+) -> tuple[list[View], list[int]]:
+    """The usable photographs at network size, and their places among those given."""
+    image_size = options.image_size if options.image_size is not None else getattr(net, "image_size", None)
+    patch_size, square_crop = getattr(net, "patch_size", 16), getattr(net, "square_crop", False)
+    views, kept = [], []
+    with clock.stage("load") as report:
+        for index, (name, image) in enumerate(zip(name_images(images), images, strict=True)):
+            try:
+                views.append(load_view(image, name, image_size, patch_size, square_crop))
+                kept.append(index)
+            except InvalidImageError as error:
+                if on_invalid is None:
+                    raise
+                on_invalid(index, error)
+            report((index + 1) / len(images))
+    if not views:
+        raise TooFewImagesError(f"none of the {len(images)} photographs can be read; give at least one that can")
+    return views, kept
+
+
+def _encode(views: Sequence[View], net: PairNetwork, clock: StageClock) -> TokenStore:
+    """Encode every photograph once, those of one size in batches."""
+    tokens, limit, done = TokenStore(len(views)), pixels_per_batch(device_of(net)), 0
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, view in enumerate(views):
+        groups.setdefault(view.pixels.shape, []).append(index)
+    with clock.stage("encode") as report:
+        for (H, W, _), members in groups.items():
+            size = max(1, limit // (H * W))
+            for start in range(0, len(members), size):
+                batch = members[start : start + size]
+                chosen = [views[i] for i in batch]
+                for i, encoded in zip(batch, encode_images(net, to_tensor(chosen), [v.name for v in chosen]), strict=True):
+                    tokens.put(i, encoded)
+                done += len(batch)
+                report(done / len(views))
+    return tokens
+
+
+def _pair(graph: PairGraph, kept: list[int], given: int, options: Options, clock: StageClock) -> PairGraph:
+    """The pairs among the photographs that could be read."""
+    with clock.stage("pair"):
+        if len(kept) == given:
+            return graph
+        if options.pairs is None:
+            return build_pairs(options.scene_graph, len(kept), None, options.seed)
+        place = {old: new for new, old in enumerate(kept)}
+        left = [(place[i], place[j]) for i, j in graph.pairs if i in place and j in place]
+        if not left and len(kept) > 1:
+            raise NoOverlapError("no pair of the list is left: each has a photograph that cannot be read")
+        return build_pairs(options.scene_graph, len(kept), left, options.seed)
+
+
+def _decode_one_photo(view: View, tokens: TokenStore, net: PairNetwork, evidence: PairEvidence, clock: StageClock) -> None:
+    """A photograph alone is decoded against itself."""
+    with clock.stage("decode") as report:
+        passes = decode_passes(net, tokens, [0], [0], [view.name], FOR_ONE_PHOTO)
+        evidence.add_view(0, passes[0][0])
+        report(1.0)
+    with clock.stage("match") as report:
+        report(1.0)
+
+
+def _decode_and_match(
+    views: Sequence[View], tokens: TokenStore, net: PairNetwork, options: Options, evidence: PairEvidence, clock: StageClock
+) -> None:
+    """Decode the pairs batch by batch; each batch's maps are matched, summed up and forgotten before the next."""
+    names, total = [view.name for view in views], len(evidence.pairs)
+    done = 0
+    for batch in plan_batches(evidence.pairs, evidence.shapes, pixels_per_batch(device_of(net))):
+        with clock.stage("decode") as report:
+            decoded = decode_pairs(net, tokens, batch, names, FOR_SPARSE)
+            report((done + len(batch)) / total)
+        with clock.stage("match") as report:
+            for passes in decoded:
+                _match(passes, names, options, evidence)
+                evidence.add_pair(passes)
+                done += 1
+                report(done / total)
+
+
+def _match(passes: PairPasses, names: Sequence[str], options: Options, evidence: PairEvidence) -> None:
+    name_i, name_j = names[passes.i], names[passes.j]
+    pass_ij = described(passes.pass_ij[0], 0, name_i), described(passes.pass_ij[1], 0, name_j)
+    pass_ji = described(passes.pass_ji[0], 0, name_j), described(passes.pass_ji[1], 0, name_i)
+    evidence.matches.append(match_symmetric(passes.i, passes.j, pass_ij, pass_ji, options.matching.subsample))
+
+
+def _align(evidence: PairEvidence, net: PairNetwork, options: Options, clock: StageClock) -> Alignment:
+    with clock.stage("align") as report:
+        if len(evidence.canonicals) == 1 and evidence.canonicals[0] is not None:
+            alignment = align_single(evidence.canonicals[0])
+        else:
+            alignment = align_sparse(
+                evidence.canonicals,
+                evidence.sorted_matches(),
+                options.alignment,
+                metric=bool(getattr(net, "metric", True)),
+                seed=options.seed,
+                on_progress=report,
+            )
+        report(1.0)
+    if not (alignment.component >= 0).any():
+        reasons = sorted({reason for _, reason in alignment.unregistered})
+        raise NoOverlapError(
+            f"no pair of the {len(evidence.shapes)} photographs holds ({'; '.join(reasons)}); "
+            "take photographs that show the same things from nearby places"
+        )
+    return alignment
+
+
+@contextmanager
+def _memory_errors_named() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise OutOfMemoryError(_memory_message(error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # how torch's CPU allocator fails
+            raise
+        raise OutOfMemoryError(_memory_message(error)) from error
+
+
+def _memory_message(error: BaseException) -> str:
+    return f"memory did not suffice ({error}); take fewer photographs or pairs, or a smaller image_size"
