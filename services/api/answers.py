@@ -1,0 +1,38 @@
+"""Answers that several routes give: a job, and the refusals as the OpenAPI document lists them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Response
+
+from services.api.job_snapshot import JobSnapshot, entity_tag
+from services.contract.problems import Problem
+
+_MEANINGS = {
+    400: "The request cannot be read",
+    401: "The API key is missing or wrong",
+    404: "There is no such thing",
+    408: "The body stopped coming",
+    409: "The job's state does not allow it",
+    410: "The job was deleted",
+    413: "Beyond a limit in bytes",
+    415: "Not a media type this route takes",
+    416: "The range lies outside the file",
+    422: "The request is wrong; `errors` points to what",
+    500: "An error on our side",
+    503: "A store does not answer; nothing was changed",
+    507: "The store has no room",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """List the refusals of a route, with those every route has."""
+    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in (*statuses, 401, 500, 503)}
+
+
+def job_answer(snapshot: JobSnapshot, base: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with a job."""
+    body = snapshot.body(base)
+    known = {"ETag": entity_tag(body), "Cache-Control": "no-store"}
+    return Response(body, status, {**known, **(headers or {})}, "application/json")

@@ -1,0 +1,39 @@
+"""URLs the service hands out: below the public base URL when one is set, else where the request came in."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import Request
+
+from services.adapters.settings import Settings
+
+
+def base_url(request: Request) -> str:
+    """Where clients reach the service, without a slash at the end."""
+    settings: Settings = request.app.state.settings
+    if settings.public_base_url:
+        return settings.public_base_url.rstrip("/")
+    return f"{request.url.scheme}://{request.url.netloc}{settings.root_path.rstrip('/')}"
+
+
+def job_url(base: str, job_id: str) -> str:
+    """A job."""
+    return f"{base}/v1/jobs/{job_id}"
+
+
+def artifact_url(base: str, job_id: str, name: str) -> str:
+    """One file of a job's result."""
+    return f"{base}/v1/jobs/{job_id}/artifacts/{quote(name)}"
+
+
+def job_links(base: str, job_id: str) -> dict[str, str]:
+    """Everything one can do with a job."""
+    job = job_url(base, job_id)
+    return {
+        "self": job,
+        "events": f"{job}/events",
+        "cancel": f"{job}/cancel",
+        "artifacts": f"{job}/artifacts",
+        "archive": f"{job}/artifacts.zip",
+    }

@@ -1,0 +1,61 @@
+"""The OpenAPI document of the application. `python -m services.api.openapi` writes it to openapi.yaml."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from services.contract.problems import PROBLEM_MEDIA_TYPE, Problem
+
+DESCRIPTION = """Photographs in; a coloured point cloud, camera poses and a preview out.
+
+Errors are problem details (RFC 9457) with a stable `code` everywhere. Ids are prefixed UUIDv7. A job's
+`terminal: true` is final."""
+
+_PROBLEM = {"content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Build the document once; every refusal in it is a problem document."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
+        )
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                _use_problems(operation["responses"])
+        schemas = document["components"]["schemas"]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+        schemas["FieldError"] = schemas["Problem"].pop("$defs")["FieldError"]
+        document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def write_document(target: Path) -> None:
+    """Write the document of an application with default settings as YAML."""
+    import yaml
+
+    from services.adapters.settings import Settings
+    from services.api.app import create_app
+
+    document = describe(create_app(Settings.model_construct()))
+    target.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _use_problems(responses: dict[str, Any]) -> None:
+    for status, response in responses.items():
+        if status >= "400":
+            response["content"] = _PROBLEM["content"]
+            if response["description"] == "Validation Error":
+                response["description"] = "The request is wrong; `errors` points to what"
+
+
+if __name__ == "__main__":
+    write_document(Path(sys.argv[1] if len(sys.argv) > 1 else "openapi.yaml"))

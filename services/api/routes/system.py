@@ -1,0 +1,135 @@
+"""What the service says about itself: information, options, health, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import redis
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Response
+
+from services.adapters.objects import ObjectStoreError
+from services.api.answers import refusals
+from services.api.auth import authorize
+from services.api.metrics import CONTENT_TYPE
+from services.api.options_check import options_schema
+from services.api.photos import MIN_PHOTO_SIDE, PHOTO_FORMATS
+from services.api.problems import ProblemError
+from services.api.routes.limits import MAX_WAIT_S
+from services.api.submission_form import DEFAULT_PRESET, PRESETS
+from services.api.wiring import Services, Wired
+from services.contract.codes import ProblemCode
+from services.contract.info import Demand, Health, Info, Limits, Retention
+from services.contract.outputs import OUTPUTS
+from services.contract.problems import FieldError
+
+router = APIRouter(tags=["system"])
+_KEYED = [Depends(authorize)]
+
+
+@router.get("/v1/info", operation_id="getInfo", summary="Limits, presets, versions", responses=refusals(), dependencies=_KEYED)
+async def get_info(services: Wired) -> Info:
+    """Tell the limits, before they are met, and what can be asked for."""
+    settings = services.settings
+    limits = Limits(
+        max_photos=settings.max_photos,
+        max_photo_bytes=settings.max_photo_bytes,
+        max_capture_bytes=settings.max_capture_bytes,
+        max_photo_pixels=settings.max_photo_pixels,
+        min_photo_side=MIN_PHOTO_SIDE,
+        max_archive_entries=settings.max_archive_entries,
+        max_wait_s=MAX_WAIT_S,
+        job_time_limit_s=int(settings.job_time_limit_s),
+        photo_formats=list(PHOTO_FORMATS.values()),
+    )
+    return Info(
+        version=version("mast3r-service"),
+        api_versions=["v1"],
+        checkpoint=settings.checkpoint,
+        presets=list(PRESETS),
+        default_preset=DEFAULT_PRESET,
+        outputs=list(OUTPUTS),
+        limits=limits,
+        retention=Retention(job_days=settings.retention_days, capture_hours=settings.capture_expiry_h),
+    )
+
+
+@router.get(
+    "/v1/options",
+    operation_id="getOptions",
+    summary="JSON Schema of the options",
+    responses=refusals(),
+    dependencies=_KEYED,
+)
+async def get_options() -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of a job's `options`."""
+    return options_schema()
+
+
+@router.get("/v1/system/demand", operation_id="getDemand", summary="How much waits", responses=refusals(), dependencies=_KEYED)
+async def get_demand(services: Wired) -> Demand:
+    """Count the jobs that wait and those that run, for an autoscaler."""
+    return Demand.model_validate(await services.jobs.counts())
+
+
+@router.get("/healthz/live", operation_id="getLiveness", summary="Is the process alive")
+async def get_liveness() -> Health:
+    """Answer; nothing else is looked at."""
+    return Health(status="ok", checks={})
+
+
+@router.get(
+    "/healthz/ready",
+    operation_id="getReadiness",
+    summary="Can requests be served",
+    responses={503: refusals()[503]},
+)
+async def get_readiness(services: Wired) -> Health:
+    """Look whether the stores answer, and count the workers. Without workers jobs are still accepted; they wait."""
+    faults = [
+        FieldError(pointer=f"/checks/{name}", message=fault)
+        for name, probe in (("job_store", _probe_jobs), ("object_store", _probe_objects))
+        if (fault := await to_thread.run_sync(probe, services, limiter=services.store_threads)) is not None
+    ]
+    if faults:
+        detail = "; ".join(f"{fault.pointer.removeprefix('/checks/')}: {fault.message}" for fault in faults)
+        raise ProblemError(503, ProblemCode.STORAGE_UNAVAILABLE, detail, faults, retryable=True)
+    workers = await to_thread.run_sync(services.workers.workers, limiter=services.store_threads)
+    loaded = sum(worker.weights_loaded for worker in workers)
+    checks = {"job_store": "ok", "object_store": "ok", "workers": f"{len(workers)} alive, {loaded} with their weights loaded"}
+    return Health(status="ok", checks=checks)
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Numbers for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals()},
+    dependencies=_KEYED,
+)
+async def get_metrics(services: Wired) -> Response:
+    """Give the API's numbers in Prometheus' text format."""
+    counts = await services.jobs.counts()
+    services.metrics.queued.set(counts["queued"])
+    services.metrics.running.set(counts["running"])
+    return Response(services.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+def _probe_jobs(services: Services) -> str | None:
+    return _fault(services.blocking_jobs.redis.ping)
+
+
+def _probe_objects(services: Services) -> str | None:
+    return _fault(services.objects.check)
+
+
+def _fault(check: Callable[[], object]) -> str | None:
+    """Name the kind of failure alone: addresses and paths are nobody's business here."""
+    try:
+        check()
+    except (redis.RedisError, ObjectStoreError, OSError) as error:
+        return type(error).__name__
+    return None

@@ -1,0 +1,222 @@
+"""A one-shot submission: photographs and wishes in one body become a capture and an accepted job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import redis
+from anyio import to_thread
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from services.adapters.objects import ObjectStoreError
+from services.adapters.settings import Settings
+from services.adapters.submission import submit_job
+from services.api.multipart_body import MAX_TEXT_BYTES, FilePart, MultipartBody, TextPart, too_large
+from services.api.options_check import check_pairs
+from services.api.photo_intake import PhotoIntake, check_count
+from services.api.problems import ProblemError, invalid_field
+from services.api.submission_form import TEXT_FIELDS, JobRequest, read_form
+from services.api.wiring import Services
+from services.contract import keys
+from services.contract.codes import ProblemCode
+from services.contract.ids import new_id
+from services.contract.jobs import JobRecord
+
+log = logging.getLogger("services.api.submission")
+
+FORM_OVERHEAD_BYTES = 16 << 20  # text parts, part headers and boundaries, beyond the photographs
+SILENCE_S = 60.0  # a client that sends nothing for so long is gone
+DRAIN_BYTES = 64 << 20  # of a refused body that are read, so that the client sees the answer
+DRAIN_S = 5.0
+
+
+async def submit_form(request: Request, services: Services, tenant: str) -> JobRecord:
+    """Read a multipart submission and accept it as a job, or refuse it and leave nothing behind.
+
+    Raises:
+        ProblemError: what is wrong with the request.
+        ObjectStoreError, redis.RedisError: a store failed; nothing was accepted.
+    """
+    content_type = request.headers.get("content-type", "")
+    check_media_type(content_type)
+    await _check_length(request, services)
+    intake = PhotoIntake(new_id("cap"), services.objects, services.settings)
+    chunks = _chunks(request)
+    try:
+        wanted = await _receive(content_type, chunks, intake, services)
+    except BaseException as error:
+        await _discard(intake, services)
+        if isinstance(error, Exception) and not isinstance(error, ClientDisconnect):
+            await _drain(chunks)
+        raise
+    record = _new_record(wanted, intake, tenant, services.settings)
+    await to_thread.run_sync(_accept, record, intake, services, limiter=services.upload_threads)
+    services.metrics.accepted.inc()
+    services.metrics.uploaded.inc(sum(image.bytes for image in record.images))
+    log.info("accepted %d photographs", len(record.images), extra={"job_id": record.id, "request_id": request.state.request_id})
+    return record
+
+
+def check_media_type(content_type: str) -> None:
+    """Refuse what is no multipart form; raises ProblemError 415."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        detail = (
+            f"Content-Type is {kind[:80]!r}; send multipart/form-data with parts 'images' or 'archive' "
+            "(curl: -F images=@a.jpg -F images=@b.jpg)"
+        )
+        raise ProblemError(415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": "multipart/form-data"})
+
+
+async def _check_length(request: Request, services: Services) -> None:
+    """Check what can be checked before a byte of the body is read."""
+    limit = services.settings.max_capture_bytes + FORM_OVERHEAD_BYTES
+    declared = request.headers.get("content-length", "")
+    length = int(declared) if declared.isdecimal() else 0
+    if length > limit:
+        raise too_large("", f"the body has {length} bytes; the limit is {limit}")
+    await to_thread.run_sync(services.objects.check, limiter=services.upload_threads)
+    free = await to_thread.run_sync(services.objects.free_bytes, limiter=services.upload_threads)
+    if free is not None and free - length < services.settings.min_free_disk_bytes:
+        detail = "the store has no room for this submission; try again when older jobs have been deleted"
+        raise ProblemError(507, ProblemCode.INSUFFICIENT_STORAGE, detail, retryable=True)
+
+
+async def _receive(content_type: str, chunks: AsyncIterator[bytes], intake: PhotoIntake, services: Services) -> JobRequest:
+    """Read the body: photographs go to the store as they come, text is kept for the end."""
+    settings, threads = services.settings, services.upload_threads
+    limit = _FileLimits(settings)
+    body = MultipartBody(content_type, settings.max_capture_bytes + FORM_OVERHEAD_BYTES, limit.of_part)
+    fields: dict[str, list[str]] = {}
+    async with contextlib.aclosing(body.parts(chunks)) as parts:
+        async for part in parts:
+            if isinstance(part, FilePart) and part.name == "images":
+                await to_thread.run_sync(intake.add_photo, part.filename, part.file, limit.photos - 1, limiter=threads)
+            elif isinstance(part, FilePart) and part.name == "archive":
+                await to_thread.run_sync(intake.add_archive, part.file, limiter=threads)
+            else:
+                name, text = _text_of(part)
+                fields.setdefault(name, []).append(text)
+    wanted = read_form(fields)
+    pairs = wanted.options.get("pairs")
+    # Pairs name photographs by number, so none may be left out.
+    intake.settle(wanted.strict_images or bool(pairs))
+    if pairs:
+        check_pairs(wanted.options, len(intake.images))
+    return wanted
+
+
+class _FileLimits:
+    """How many bytes a file part may have, asked when its headers have come and its bytes have not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.photos = 0
+        self._archives = 0
+        self._settings = settings
+
+    def of_part(self, name: str) -> int:
+        """The limit of the next file part with this name; raises ProblemError when it may not come at all."""
+        if name == "images":
+            self.photos += 1
+            check_count(self.photos, self._settings.max_photos)
+        elif name == "archive":
+            self._archives += 1
+        elif name not in TEXT_FIELDS:
+            raise _unknown_part(name)
+        if self._archives > 1 or (self._archives and self.photos):
+            raise invalid_field("/archive", "one zip, or photographs as 'images', not both")
+        return {"images": self._settings.max_photo_bytes, "archive": self._settings.max_capture_bytes}.get(name, MAX_TEXT_BYTES)
+
+
+def _text_of(part: TextPart | FilePart) -> tuple[str, str]:
+    if part.name in ("images", "archive"):
+        raise invalid_field(f"/{part.name}", f"a file name is missing (curl: -F {part.name}=@file)")
+    if part.name not in TEXT_FIELDS:
+        raise _unknown_part(part.name)
+    if isinstance(part, TextPart):
+        return part.name, part.text
+    with part.file:  # curl: -F options=@options.json
+        try:
+            return part.name, part.file.read().decode("utf-8")
+        except UnicodeDecodeError:
+            raise invalid_field(f"/{part.name}", "the text is not UTF-8") from None
+
+
+def _unknown_part(name: str) -> ProblemError:
+    return invalid_field(f"/{name[:50]}", f"no such part; known: images, archive, {', '.join(TEXT_FIELDS)}")
+
+
+def _new_record(wanted: JobRequest, intake: PhotoIntake, tenant: str, settings: Settings) -> JobRecord:
+    now = datetime.now(UTC)
+    return JobRecord(
+        id=new_id("job"),
+        tenant=tenant,
+        capture_id=intake.capture_id,
+        preset=wanted.preset,
+        options=wanted.options,
+        outputs=wanted.outputs,
+        strict_images=wanted.strict_images,
+        labels=wanted.labels,
+        images=intake.images,
+        warnings=intake.warnings,
+        created_at=now,
+        queued_at=now,
+        retention_until=now + timedelta(days=settings.retention_days),
+    )
+
+
+def _accept(record: JobRecord, intake: PhotoIntake, services: Services) -> None:
+    """Accept the job, or remove what it would have needed.
+
+    When Redis breaks off in between, nobody knows whether it has the record; then the photographs stay, so that a job that turns
+    out to be there can run.
+    """
+    try:
+        submit_job(record, services.blocking_jobs, services.documents, services.queue)
+    except (ObjectStoreError, redis.RedisError):
+        with contextlib.suppress(ObjectStoreError, redis.RedisError):
+            services.blocking_jobs.forget(record)
+            services.objects.delete_prefix(keys.job_prefix(record.id))
+            intake.discard()
+        raise
+
+
+async def _discard(intake: PhotoIntake, services: Services) -> None:
+    """Remove the capture of a refused submission, also when the request itself is being canceled."""
+
+    async def remove() -> None:
+        with contextlib.suppress(ObjectStoreError):  # what cannot be removed now goes when the capture expires
+            await to_thread.run_sync(intake.discard, limiter=services.upload_threads)
+
+    await asyncio.shield(remove())
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read a refused body to its end, within bounds: a connection closed on unread bytes may lose the answer."""
+    received = 0
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(DRAIN_S):
+            async for chunk in chunks:
+                received += len(chunk)
+                if received > DRAIN_BYTES:
+                    return
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            detail = f"nothing of the body came for {SILENCE_S:g} seconds; nothing was kept"
+            raise ProblemError(408, ProblemCode.INCOMPLETE_BODY, detail, retryable=True) from None
+        if chunk:
+            yield chunk

@@ -1,0 +1,83 @@
+"""What the routes work with: opened when the application starts, closed when it ends, handed over as annotated dependencies."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+
+from services.adapters.async_job_store import AsyncJobStore
+from services.adapters.job_documents import JobDocuments
+from services.adapters.job_store import JobStore
+from services.adapters.objects import ObjectStore, open_store
+from services.adapters.queue import JobQueue
+from services.adapters.reaper import ReaperThread
+from services.adapters.settings import Settings
+from services.adapters.worker_registry import WorkerRegistry
+from services.api.auth import Caller, authorize
+from services.api.job_watch import JobWatch
+from services.api.metrics import Metrics
+
+UPLOAD_THREADS = 8  # photographs inspected and stored at a time
+STORE_THREADS = 16  # reads of the object store at a time
+
+
+@dataclass(frozen=True)
+class Services:
+    """The stores, the queue, and the threads that may use them."""
+
+    settings: Settings
+    objects: ObjectStore
+    jobs: AsyncJobStore
+    blocking_jobs: JobStore  # the same jobs, for threads
+    documents: JobDocuments
+    queue: JobQueue
+    workers: WorkerRegistry
+    watch: JobWatch
+    metrics: Metrics
+    upload_threads: CapacityLimiter
+    store_threads: CapacityLimiter
+
+
+@contextlib.asynccontextmanager
+async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+    """Open everything, and a reaper beside it. Stores that do not answer yet are no error: requests say so until they do."""
+    objects = open_store(settings)
+    jobs, blocking_jobs, queue = AsyncJobStore(settings), JobStore(settings), JobQueue(settings)
+    watch = JobWatch(jobs, metrics)
+    reaper = ReaperThread(blocking_jobs, queue, objects, settings)
+    watch.start()
+    reaper.start()
+    try:
+        yield Services(
+            settings=settings,
+            objects=objects,
+            jobs=jobs,
+            blocking_jobs=blocking_jobs,
+            documents=JobDocuments(blocking_jobs, objects),
+            queue=queue,
+            workers=WorkerRegistry(settings),
+            watch=watch,
+            metrics=metrics,
+            upload_threads=CapacityLimiter(UPLOAD_THREADS),
+            store_threads=CapacityLimiter(STORE_THREADS),
+        )
+    finally:
+        await watch.stop()
+        reaper.stop()
+        await jobs.close()
+        blocking_jobs.redis.close()
+
+
+def get_services(request: Request) -> Services:
+    """Hand the application's services to a route."""
+    services: Services = request.app.state.services
+    return services
+
+
+Wired = Annotated[Services, Depends(get_services)]
+Authorized = Annotated[Caller, Depends(authorize)]
