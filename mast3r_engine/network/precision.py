@@ -17,6 +17,11 @@ def set_precision(net: Network, dtype: str) -> None:
     bfloat16: linear layers, attention and convolutions. Kept in float32: the patch embedding, every LayerNorm, the stream
     of tokens between the blocks, softmax and rotation (computed in float32 inside), the DPT heads' last convolution, and
     all final activations.
+
+    Error of bfloat16 against float32, measured on the full ViT-L model with random weights, one 512x384 pair (a trained
+    network can differ): encoder tokens 0.7 % relative; descriptors' cosine 0.99996 on average and 0.9997 at worst; points off
+    by 0.8 % (first view) and 2.7 % (second view) of their distance in the median, 4.1 % at the 95th percentile; confidences
+    by 0.3 % and 3.2 % in the median. The tests hold: cosine >= 0.9995, median point error <= 4 %.
     """
     if dtype not in PRECISIONS:
         raise OptionsError(f"dtype is {dtype!r}; it must be {' or '.join(PRECISIONS)}")

@@ -12,8 +12,9 @@ def rope2d_reference(
     sin: Tensor,  # (S, C/2) float32
 ) -> Tensor:  # (..., S, C)
     """Rotate pairs (i, i + C/4) inside each half of the vectors; see `rope2d`."""
-    quarter = x.shape[-1] // 4
-    cosines, sines = cos.view(-1, 2, quarter), sin.view(-1, 2, quarter)
-    first, second = torch.unflatten(x, -1, (2, 2, quarter)).unbind(-2)  # each (..., S, 2, C/4): [row | column]
-    rotated = torch.stack((first * cosines - second * sines, second * cosines + first * sines), dim=-2)
-    return rotated.flatten(-3).to(x.dtype)
+    (cos_y, cos_x), (sin_y, sin_x) = cos.chunk(2, dim=-1), sin.chunk(2, dim=-1)
+    y1, y2, x1, x2 = x.chunk(4, dim=-1)
+    rotated_y = (y1 * cos_y - y2 * sin_y, y2 * cos_y + y1 * sin_y)
+    rotated_x = (x1 * cos_x - x2 * sin_x, x2 * cos_x + x1 * sin_x)
+    # Products of bfloat16 with the float32 tables are float32: rounded once, here.
+    return torch.cat((*rotated_y, *rotated_x), dim=-1).to(x.dtype)
