@@ -51,6 +51,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": False,
+        "worker_lost_wait": 0.2,  # results of a dead child are not waited for; the record is the truth
         "worker_proc_alive_timeout": 60.0,  # a fresh interpreter on a busy machine
     }
 

@@ -14,6 +14,8 @@ from types import TracebackType
 
 import redis
 
+from services.adapters.processes import is_alive
+
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
 
@@ -85,7 +87,7 @@ class EmbeddedRedis:
             with redis.Redis(port=claim["port"], socket_timeout=5, decode_responses=True) as client:
                 if Path(client.config_get("dir")["dir"]) != self.folder.resolve():
                     return
-                if claim["owner"] != os.getpid() and _is_alive(claim["owner"]):
+                if claim["owner"] != os.getpid() and is_alive(claim["owner"]):
                     raise EmbeddedRedisError(
                         f"process {claim['owner']} runs a server on {self.folder}; stop it or use another folder"
                     )
@@ -140,16 +142,6 @@ class EmbeddedRedis:
             self._process.kill()
             self._process.wait()
         self._process = None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def free_port() -> int:

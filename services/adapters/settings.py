@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     s3_public_endpoint: str | None = None  # as clients reach it; presigned URLs name it
     s3_region: str | None = None
     s3_access_key: str | None = None
-    s3_secret_key: str | None = Field(None, repr=False)
+    s3_secret_key: str | None = Field(default=None, repr=False)
     min_free_disk_bytes: int = 512 * 2**20  # a directory store refuses new objects below this
 
     host: str = "127.0.0.1"

@@ -9,6 +9,7 @@ from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectStoreError
 from services.adapters.queue import JobQueue, QueueUnavailable
 from services.contract.jobs import JobRecord
+from services.contract.states import JobStatus
 
 
 def submit_job(record: JobRecord, store: JobStore, documents: JobDocuments, queue: JobQueue) -> None:
@@ -27,6 +28,13 @@ def submit_job(record: JobRecord, store: JobStore, documents: JobDocuments, queu
     except ObjectStoreError:
         store.forget(record)
         raise
-    with contextlib.suppress(QueueUnavailable):
-        queue.send(record.id)
-        store.mark_enqueued(record.id)
+    ring(record.id, store, queue)
+
+
+def ring(job_id: str, store: JobStore, queue: JobQueue) -> None:
+    """Send a message for a job if it is queued; where that is not possible now, the reaper does it later."""
+    record = store.get(job_id)
+    if record is not None and record.status is JobStatus.QUEUED:
+        with contextlib.suppress(QueueUnavailable):
+            queue.send(job_id)
+            store.mark_enqueued(job_id)

@@ -6,12 +6,14 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
+from services.adapters.processes import is_alive
 from services.adapters.redis_client import Client, connect
 from services.adapters.settings import Settings
 from services.contract.workers import WorkerStatus
 
 BEAT_S = 2.0
 FORGOTTEN_AFTER_S = 15.0
+ENGINE_REMEMBERED_S = 3600
 
 
 class WorkerRegistry:
@@ -29,9 +31,21 @@ class WorkerRegistry:
         pipe.sadd(self._prefix + "workers", status.name)
         pipe.execute()
 
+    def engine_loaded(self, name: str, child: int, engine: str) -> None:
+        """Said by a worker's child once its engine is loaded."""
+        self._redis.set(f"{self._prefix}worker:{name}:engine", f"{child} {engine}", ex=ENGINE_REMEMBERED_S)
+
+    def loaded_engine(self, name: str) -> str | None:
+        """Said to the worker's parent: the engine of its child, None when it is not loaded or the child is gone."""
+        child, _, engine = str(self._redis.get(f"{self._prefix}worker:{name}:engine") or "").partition(" ")
+        if not child or not is_alive(int(child)):
+            return None
+        self._redis.expire(f"{self._prefix}worker:{name}:engine", ENGINE_REMEMBERED_S)
+        return engine
+
     def leave(self, name: str) -> None:
         """Say that a worker has ended."""
-        self._redis.delete(f"{self._prefix}worker:{name}")
+        self._redis.delete(f"{self._prefix}worker:{name}", f"{self._prefix}worker:{name}:engine")
         self._redis.srem(self._prefix + "workers", name)
 
     def workers(self) -> list[WorkerStatus]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import signal
@@ -178,7 +179,7 @@ def make_record(settings: Settings, photos: int = 2, fake: dict[str, Any] | None
     """Build the record of a job as the API would."""
     now = datetime.now(UTC)
     images = [
-        ImageInput(name=f"photo-{n}.jpg", bytes=len(tiny_jpeg()), sha256="0" * 64, media_type="image/jpeg", width=8, height=6)
+        ImageInput(name=f"photo-{n}.jpg", bytes=len(tiny_jpeg()), sha256=hashlib.sha256(tiny_jpeg()).hexdigest(), media_type="image/jpeg", width=8, height=6)
         for n in range(photos)
     ]
     values: dict[str, Any] = {

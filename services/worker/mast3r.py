@@ -1,0 +1,68 @@
+"""MASt3R as a worker's engine. Importing this loads torch."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from mast3r_engine import load_network, reconstruct
+from mast3r_engine.checkpoints import load_default_network
+from mast3r_engine.errors import InvalidImageError
+from mast3r_engine.export import FORMATS, write_artifacts
+from mast3r_engine.network import Network
+from services.adapters.settings import Settings
+from services.worker.engine import EngineFile, EngineJob, EngineResult, OnProgress
+from services.worker.translate import ALWAYS, to_options, to_result
+
+log = logging.getLogger("m3r.worker")
+
+UNTRAINED = "untrained network: the geometry is meaningless"
+EXPORT_SHARE = 0.03  # of the whole job, for writing the files
+
+
+class Mast3rEngine:
+    """A network, kept across jobs."""
+
+    def __init__(self, net: Network, name: str) -> None:
+        self.name = name
+        self._net = net
+
+    def run(self, job: EngineJob, on_progress: OnProgress) -> EngineResult:
+        """Reconstruct, and write the files that were asked for. See `Engine`."""
+        try:
+            return self._run(job, on_progress)
+        finally:
+            torch.cuda.empty_cache()  # so that the next job, or the second try, finds the memory of this one; nothing without CUDA
+
+    def _run(self, job: EngineJob, on_progress: OnProgress) -> EngineResult:
+        unusable: dict[int, str] = {}
+
+        def leave_out(index: int, error: InvalidImageError) -> None:
+            unusable[index] = error.reason
+
+        scene = reconstruct(
+            [photo.path for photo in job.photos],
+            self._net,
+            to_options(job.options),
+            on_progress=lambda stage, fraction: on_progress(stage, fraction * (1 - EXPORT_SHARE)),
+            on_invalid=None if job.strict_images else leave_out,
+        )
+        wanted = list(dict.fromkeys([*ALWAYS, *job.outputs]))
+        write_artifacts(scene, job.folder, wanted, lambda done: on_progress("export", 1 - EXPORT_SHARE * (1 - done)))
+        files = [EngineFile(name, job.folder / name, FORMATS[name].media_type) for name in wanted]
+        warnings = [] if self._net.trained else [UNTRAINED]
+        return to_result(scene, [photo.name for photo in job.photos], unusable, files, warnings)
+
+
+def load_mast3r(settings: Settings) -> Mast3rEngine:
+    """Load the checkpoint of the settings; `default` without a packaged checkpoint is a small untrained network."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    if settings.checkpoint == "default":
+        net = load_default_network(settings.device, settings.dtype)
+    else:
+        net = load_network(settings.checkpoint, settings.device, settings.dtype)
+    if not net.trained:
+        log.warning(UNTRAINED)
+    return Mast3rEngine(net, f"mast3r:{settings.checkpoint}")
