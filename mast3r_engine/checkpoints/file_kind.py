@@ -25,8 +25,10 @@ def identify_file(path: Path) -> FileKind:
         return "zip"
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= MAX_SAFETENSORS_HEADER:
         return "safetensors"
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+    if head.startswith(b"\x80\x02"):  # torch's own protocol; no published file has another
         return "pickle"
+    if head[:1] == b"\x80" and head[1:2] in (b"\x03", b"\x04", b"\x05"):
+        raise refuse(path, describe_pickle(path))
     raise refuse(path, _describe_foreign(head))
 
 

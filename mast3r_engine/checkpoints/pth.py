@@ -65,12 +65,10 @@ def _unpickle(path: Path, kind: FileKind) -> Mapping[str, Any]:
     except MemoryError:
         raise
     except Exception as error:  # hostile or cut-off bytes can fail in any way
-        refused = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-        if kind == "pickle":
-            what = describe_pickle(path) + (f" and wants to import {refused[1]}" if refused else f" ({_first_line(error)})")
-        else:
-            what = f"a PyTorch file that cannot be read safely ({_first_line(error)})"
-        raise refuse(path, what) from error
+        what = describe_pickle(path) if kind == "pickle" else "a PyTorch file that cannot be read safely"
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        detail = f"it wants to import {refused[1]}; nothing of it was executed" if refused else _first_line(error)
+        raise refuse(path, f"{what} ({detail})") from error
     if not isinstance(content, Mapping):
         raise refuse(path, f"a PyTorch file that holds a {type(content).__name__} instead of a dictionary")
     return content
@@ -110,5 +108,6 @@ def _foreign_globals(names: list[str]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
+    # torch's own text begins with advice to load without the safeguard, which must not be passed on.
+    text = re.sub(r"(?s)^Weights only load failed.*?(WeightsUnpickler error: |$)", "", str(error)).strip()
+    return text.splitlines()[0][:160] if text else type(error).__name__
