@@ -68,6 +68,7 @@ def reconstruct(
             _decode_one_photo(views[0], tokens, net, evidence, clock)
         else:
             _decode_and_match(views, tokens, net, options, evidence, clock)
+        del tokens
         alignment = fill_unknown_shapes(_align(evidence, net, options, clock), evidence.shapes)
         with clock.stage("fuse") as report:
             cloud = fuse(alignment, [view.pixels for view in views], options.fusion, report, device_of(net))

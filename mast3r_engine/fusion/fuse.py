@@ -41,10 +41,12 @@ def fuse(
         _report(on_progress, 0.7 * (done + 1) / len(views))
     everything = join_clouds(clouds)
     clouds.clear()
+    candidates = len(everything)
     sure, warnings = _choose_sure_points(everything, options.min_confidence)
+    del everything  # tens of bytes for each pixel of each photograph
     thinned, sizes = _thin_components(sure, options.max_points)
     _report(on_progress, 1.0)
-    stats = {"candidates": len(everything), "sure": len(sure), "floating": dropped, "points": len(thinned), "voxel_sizes": sizes}
+    stats = {"candidates": candidates, "sure": len(sure), "floating": dropped, "points": len(thinned), "voxel_sizes": sizes}
     return Cloud(
         thinned.points, thinned.colors, thinned.confidence, thinned.normals, thinned.component, warnings=warnings, stats=stats
     )
