@@ -48,7 +48,7 @@ class MapPair:
         self._shapes = (a.shape, b.shape)
         self._device = a.device
         try:
-            self._search = ReciprocalSearch(a.flatten(0, 1), b.flatten(0, 1).to(a.device))
+            self._search = ReciprocalSearch(a.flatten(0, 1), b.flatten(0, 1).to(a.device), a.shape[1], b.shape[1])
         except UnusableDescriptorError as error:
             side = "ab".index(error.which)
             y, x = divmod(error.row, self._shapes[side][1])

@@ -1,4 +1,4 @@
-"""The public functions of the op: they check their arguments and run the implementation at hand."""
+"""The public functions of the op: they check their arguments and choose the implementation."""
 
 from __future__ import annotations
 
@@ -7,22 +7,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mast3r_kernels.native import KernelUnavailableError
+from mast3r_kernels.reciprocal_match.compiled import MOST_COMPONENTS, CompiledSearch, fits, usable_paths
+from mast3r_kernels.reciprocal_match.descriptors import check_numbers, check_shapes
 from mast3r_kernels.reciprocal_match.reference import ReferenceSearch
 
 MAX_ITERATIONS = 10
-LARGEST = 1e15  # larger components could overflow float32 products
-
-
-class UnusableDescriptorError(ValueError):
-    """A descriptor holds NaN, infinity or a component above 1e15; `which` set ("a" or "b") and which `row` of it."""
-
-    def __init__(self, which: str, row: int) -> None:
-        super().__init__(f"reciprocal_match: row {row} of {which} holds NaN, infinity or a component above {LARGEST:g}")
-        self.which = which
-        self.row = row
-
-    def __reduce__(self) -> tuple[type[UnusableDescriptorError], tuple[str, int]]:
-        return UnusableDescriptorError, (self.which, self.row)
 
 
 class Search(Protocol):
@@ -36,24 +26,29 @@ class Search(Protocol):
 class ReciprocalSearch:
     """Nearest neighbours between two sets of descriptors by inner product, exact, ties to the lowest index.
 
-    The rule of arithmetic stands in `reference.py`. What was searched once is remembered, so that walks that meet share their
-    way. UnusableDescriptorError for NaN, infinity or components above 1e15; ValueError when the sets do not fit each other.
+    The rule of arithmetic stands in `reference.py`; every implementation obeys it, so that all give the same answer on any number
+    of threads. What was searched once is remembered, so that walks that meet share their way.
+
+    `width_a`, `width_b`: when the rows are the pixels of an image, row by row, its width; the search is faster for knowing.
+    `implementation`: "auto" takes the compiled op where it is built and the sets lie on the CPU, else the reference; "reference",
+    or the name of one of the compiled op's paths, takes that. `threads`: torch's number by default.
+
+    UnusableDescriptorError for NaN, infinity or components above 1e15; ValueError when the sets do not fit each other;
+    KernelUnavailableError when a path is asked for that cannot be had.
     """
 
     def __init__(
         self,
         a: Tensor,  # (N, D) float32, any strides
         b: Tensor,  # (M, D) float32, any strides
+        width_a: int = 0,
+        width_b: int = 0,
+        implementation: str = "auto",
+        threads: int | None = None,
     ) -> None:
-        check_descriptors(a, "a")
-        check_descriptors(b, "b")
-        if a.shape[1] != b.shape[1] or a.device != b.device:
-            raise ValueError(
-                f"reciprocal_match: a is {tuple(a.shape)} on {a.device} and b {tuple(b.shape)} on {b.device};"
-                " both must have the same number of components and the same device"
-            )
+        check_shapes(a, b)
         self._sizes = (len(a), len(b))
-        self._search: Search = ReferenceSearch(a, b)
+        self._search = _open(a, b, (width_a, width_b), implementation, threads or torch.get_num_threads())
 
     def nearest(
         self,
@@ -87,15 +82,19 @@ class ReciprocalSearch:
         if indices.dtype != torch.int64 or indices.ndim != 1:
             raise ValueError(f"reciprocal_match: indices are {indices.dtype}, {tuple(indices.shape)}; they must be int64, (n,)")
         if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < size):
-            raise ValueError(f"reciprocal_match: indices run to {int(indices.max())}; they must be 0 to {size - 1}")
+            raise ValueError(
+                f"reciprocal_match: indices run from {int(indices.min())} to {int(indices.max())}; they must be 0 to {size - 1}"
+            )
 
 
 def nearest(
     queries: Tensor,  # (n, D) float32
     database: Tensor,  # (M, D) float32
+    implementation: str = "auto",
 ) -> Tensor:  # (n,) int64
     """Index of the database row with the greatest inner product, the lowest of equals."""
-    return ReciprocalSearch(queries, database).nearest(torch.arange(len(queries), device=queries.device))
+    search = ReciprocalSearch(queries, database, implementation=implementation)
+    return search.nearest(torch.arange(len(queries), device=queries.device))
 
 
 def reciprocal_match(
@@ -103,20 +102,27 @@ def reciprocal_match(
     b: Tensor,  # (M, D) float32
     starts: Tensor,  # (n,) int64 into a
     max_iterations: int = MAX_ITERATIONS,
+    implementation: str = "auto",
 ) -> tuple[Tensor, Tensor]:  # (m,) int64 into a, (m,) int64 into b
     """Mutual nearest neighbours reached from `starts`; see `ReciprocalSearch.walk`."""
-    return ReciprocalSearch(a, b).walk(starts, max_iterations=max_iterations)
+    return ReciprocalSearch(a, b, implementation=implementation).walk(starts, max_iterations=max_iterations)
 
 
-def check_descriptors(
-    descriptors: Tensor,  # (N, D)
-    name: str,
-) -> None:
-    """ValueError unless float32, (N, D); UnusableDescriptorError for the first row that is not finite or above 1e15."""
-    if descriptors.ndim != 2 or descriptors.dtype != torch.float32 or not descriptors.shape[1]:
-        raise ValueError(
-            f"reciprocal_match: {name} is {descriptors.dtype}, {tuple(descriptors.shape)}; it must be float32, (N, D)"
+def _open(a: Tensor, b: Tensor, widths: tuple[int, int], implementation: str, threads: int) -> Search:
+    if implementation not in ("auto", "reference") and not fits(a, b):
+        raise KernelUnavailableError(
+            f"reciprocal_match: {implementation} was asked for; it takes sets on the CPU of at most {MOST_COMPONENTS} components,"
+            f" and these are {tuple(a.shape)} and {tuple(b.shape)} on {a.device}"
         )
-    usable = (descriptors.abs() <= LARGEST).all(1)  # false for NaN
-    if not bool(usable.all()):
-        raise UnusableDescriptorError(name, int(torch.nonzero(~usable)[0]))
+    if implementation == "reference" or (implementation == "auto" and not (fits(a, b) and _is_built())):
+        check_numbers(a, "a")
+        check_numbers(b, "b")
+        return ReferenceSearch(a, b)
+    return CompiledSearch(a, b, widths, "" if implementation == "auto" else implementation, threads)
+
+
+def _is_built() -> bool:
+    try:
+        return bool(usable_paths())
+    except KernelUnavailableError:
+        return False
