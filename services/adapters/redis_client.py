@@ -18,6 +18,8 @@ from services.adapters.settings import Settings
 # What an absent or restarting server raises; worth another try.
 UNAVAILABLE = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
 RETRIES = 4
+ASYNC_CONNECTIONS = 16
+POOL_WAIT_S = 10
 BACKOFF = ExponentialBackoff(cap=0.5, base=0.05)
 OPTIONS: dict[str, Any] = {
     "decode_responses": True,
@@ -40,5 +42,9 @@ def connect(settings: Settings) -> Client:
 
 
 def connect_async(settings: Settings) -> AsyncClient:
-    """Open a pool of connections for an event loop."""
-    return redis.asyncio.Redis.from_url(settings.redis_url, retry=AsyncRetry(BACKOFF, RETRIES), **OPTIONS)
+    """Open a pool of at most `ASYNC_CONNECTIONS` for an event loop; who finds none free waits for one."""
+    retry = AsyncRetry(BACKOFF, RETRIES)
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        settings.redis_url, max_connections=ASYNC_CONNECTIONS, timeout=POOL_WAIT_S, retry=retry, **OPTIONS
+    )
+    return redis.asyncio.Redis.from_pool(pool)

@@ -40,8 +40,6 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
-        root_path=settings.root_path.rstrip("/"),
-        root_path_in_servers=False,
     )
     app.state.settings = settings
     for module in (reconstructions, jobs, events, artifacts, system):
@@ -57,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=EXPOSED,
             max_age=3600,
         )
-    app.add_middleware(RequestFrame, metrics=metrics)
+    app.add_middleware(RequestFrame, metrics=metrics, root_path=settings.root_path)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 

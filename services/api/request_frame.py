@@ -25,9 +25,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class RequestFrame:
     """ASGI middleware, the outermost one."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str) -> None:
         self.app = app
         self.metrics = metrics
+        self.root_path = root_path.rstrip("/")  # a proxy's prefix, whether it strips it or not
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Frame an HTTP request; let everything else pass."""
@@ -35,6 +36,7 @@ class RequestFrame:
             await self.app(scope, receive, send)
             return
         scope = dict(scope)  # the server goes by its own: it must know that HEAD was asked
+        scope["root_path"] = self.root_path
         answer = _Answer(scope, receive, send)
         try:
             await self._serve(scope, answer)

@@ -47,7 +47,8 @@ class Services:
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Open everything, and a reaper beside it. Stores that do not answer yet are no error: requests say so until they do."""
     objects = open_store(settings)
-    jobs, blocking_jobs, queue = AsyncJobStore(settings), JobStore(settings), JobQueue(settings)
+    jobs, blocking_jobs = AsyncJobStore(settings), JobStore(settings)
+    queue = JobQueue(settings, blocking_jobs.redis)
     watch = JobWatch(jobs, metrics)
     reaper = ReaperThread(blocking_jobs, queue, objects, settings)
     watch.start()
@@ -60,7 +61,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             blocking_jobs=blocking_jobs,
             documents=JobDocuments(blocking_jobs, objects),
             queue=queue,
-            workers=WorkerRegistry(settings),
+            workers=WorkerRegistry(settings, blocking_jobs.redis),
             watch=watch,
             metrics=metrics,
             upload_threads=CapacityLimiter(UPLOAD_THREADS),
