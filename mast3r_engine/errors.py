@@ -5,8 +5,12 @@
     ├── TooFewImagesError       code "too_few_images"     no photograph at all
     ├── NoOverlapError          code "no_overlap"         two or more photographs and no pair that holds
     ├── OptionsError            code "invalid_options"    an option's name or value is not known
+    ├── IntrinsicsError         code "invalid_intrinsics" a camera that cannot be, or that belongs to another image
+    ├── ReferencesError         code "invalid_references" no reference photo, too many of them, or poses that are none
+    ├── DatasetError            code "invalid_dataset"    an evaluation data set or submission that cannot be read
     ├── CheckpointError         code "invalid_checkpoint" weights that are wrong, truncated, foreign or malicious
     ├── NetworkOutputError      code "invalid_prediction" a network gave NaN, a wrong shape or no descriptors where needed
+    ├── TrainingError           code "training_failed"    a training config, data set or run that cannot be used
     └── OutOfMemoryError        code "out_of_memory"      the device's or the process' memory did not suffice
 
 Each message names the thing, the value that was wrong and what would be right.
@@ -53,6 +57,24 @@ class OptionsError(EngineError):
     code = "invalid_options"
 
 
+class IntrinsicsError(EngineError):
+    """A camera's intrinsics are impossible or belong to an image of another size."""
+
+    code = "invalid_intrinsics"
+
+
+class ReferencesError(EngineError):
+    """The reference photographs or their poses cannot be used."""
+
+    code = "invalid_references"
+
+
+class DatasetError(EngineError):
+    """An evaluation data set or a submission is not in its format."""
+
+    code = "invalid_dataset"
+
+
 class CheckpointError(EngineError):
     """A checkpoint cannot be loaded."""
 
@@ -63,6 +85,12 @@ class NetworkOutputError(EngineError):
     """A network returned something that cannot be used."""
 
     code = "invalid_prediction"
+
+
+class TrainingError(EngineError):
+    """A training config, a data set or a training run cannot be used."""
+
+    code = "training_failed"
 
 
 class OutOfMemoryError(EngineError):

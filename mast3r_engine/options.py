@@ -74,6 +74,40 @@ class Options:
         return _build(cls, values, "")
 
 
+@dataclass(frozen=True)
+class LocalizeOptions:
+    """All options of `localize`. Pixels are network pixels; limits say when an answer is not to be trusted."""
+
+    image_size: int | None = None  # long edge at the network, pixels; None: the checkpoint's own
+    subsample: int = 8  # grid step of the matching's start pixels
+    max_references: int = 32  # more than that at once are refused
+    seed: int = 0  # of the sampling in the minimal solvers
+    inlier_pixels: float = 3.0  # reprojection error up to which a match agrees with a pose, besides its depth's error
+    min_inliers: int = 30
+    min_inlier_ratio: float = 0.1
+    min_parallax_degrees: float = (
+        0.2  # median angle between the two rays to an inlier; 0 takes queries at the reference's place too
+    )
+    max_rotation_sigma_degrees: float = 5.0  # largest standard deviation about any axis
+    max_translation_sigma: float = 0.25  # largest standard deviation along any axis, as a fraction of the median depth
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None:
+            _require(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
+        _require(1 <= self.subsample <= 64, "subsample", self.subsample, "1 to 64")
+        _require(1 <= self.max_references <= 1000, "max_references", self.max_references, "1 to 1000")
+        _require(0 < self.inlier_pixels <= 100, "inlier_pixels", self.inlier_pixels, "above 0, up to 100")
+        _require(self.min_inliers >= 6, "min_inliers", self.min_inliers, "6 or more")
+        _require(0 <= self.min_inlier_ratio <= 1, "min_inlier_ratio", self.min_inlier_ratio, "0 to 1")
+        for name in ("min_parallax_degrees", "max_rotation_sigma_degrees", "max_translation_sigma"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LocalizeOptions:
+        """Build options from plain values (JSON); OptionsError names an unknown option or a wrong type."""
+        return _build(cls, values, "")
+
+
 def _require(holds: bool, name: str, value: object, right: str) -> None:
     if not holds:
         raise OptionsError(f"option {name} is {value!r}; it must be {right}")

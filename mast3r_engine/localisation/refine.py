@@ -1,0 +1,135 @@
+"""Non-linear refinement of the pose: Levenberg-Marquardt, alternating with estimation of the noise (expectation-maximisation)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast3r_engine.localisation.observation import PairObservation
+from mast3r_engine.localisation.pose_model import (
+    Noise,
+    PoseModel,
+    PoseState,
+    build_model,
+    robust_weight,
+    whitened_square,
+)
+from mast3r_engine.localisation.reprojection import SHARED
+
+Floats = NDArray[np.float64]
+
+ROUNDS = 8  # of noise estimation
+STEPS = 4  # Levenberg-Marquardt steps per round
+TOLERANCE = 1e-7  # relative fall of the cost at which a round ends
+
+START = Noise(pixel=1.0, depth=0.01, field=0.03, scale=0.03, log_focals=(0.0, 0.0))
+FIELD_PRIOR = (0.02, 8.0)  # expected smooth depth error, and how many observations that expectation counts as
+SCALE_PRIOR = 4.0  # observations which "the scale errs like the field" counts as
+PIXEL_FLOOR = 0.15  # pixels; exact matches still lie on integers
+FIELD_FLOOR = 1e-4
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The most probable unknowns and the noise that goes with them."""
+
+    model: PoseModel
+    state: PoseState
+    noise: Noise
+
+    @property
+    def log_scale_gap(self) -> float:
+        """Disagreement of the two decoder passes about the scene's size (log ratio)."""
+        depths = (self.state.depth_reference, self.state.depth_query)
+        mean = [
+            float((basis @ depth).mean())
+            for basis, depth in zip((self.model.basis_reference, self.model.basis_query), depths, strict=True)
+        ]
+        return mean[0] - mean[1]
+
+
+def refine_pose(
+    pair: PairObservation,  # inlier matches, few gross errors left
+    pose: Floats,  # (4, 4) query2reference
+    log_focals: tuple[float, float],  # standard deviations, 0 where the camera is known
+) -> Refined:
+    """Refine a pose over both reprojection directions with the metric depths as prior."""
+    model = build_model(pair)
+    state, noise = model.start(pose), replace(START, log_focals=log_focals)
+    noise = replace(noise, pixel=_starting_pixel_noise(model, state, noise))
+    for _ in range(ROUNDS):
+        before = noise
+        state = _descend(model, state, noise)
+        noise = _estimate_noise(model, state, noise)
+        if abs(np.log(noise.pixel / before.pixel)) + abs(np.log(noise.field / before.field)) < 0.01:
+            break
+    return Refined(model, _descend(model, state, noise), noise)
+
+
+def _starting_pixel_noise(model: PoseModel, state: PoseState, noise: Noise) -> float:
+    squared = np.concatenate([whitened_square(direction, noise) for direction in model.directions(state)])
+    return float(np.clip(np.sqrt(np.median(squared[np.isfinite(squared)]) / 2), 0.5, 8.0)) if len(squared) else 1.0
+
+
+def _descend(model: PoseModel, state: PoseState, noise: Noise) -> PoseState:
+    damping = 1e-4
+    cost = model.cost(state, noise)
+    for _ in range(STEPS):
+        H, g = model.normal_equations(state, noise)
+        for _ in range(6):
+            step = -np.linalg.solve(H + damping * np.diag(np.diag(H)), g)
+            candidate = state.moved(step)
+            candidate_cost = model.cost(candidate, noise)
+            if candidate_cost <= cost:
+                break
+            damping = max(damping, 1e-6) * 10
+        else:
+            return state
+        fall, state, cost = cost - candidate_cost, candidate, candidate_cost
+        damping /= 10
+        if fall <= TOLERANCE * max(cost, 1.0):
+            break
+    return state
+
+
+def _estimate_noise(model: PoseModel, state: PoseState, noise: Noise) -> Noise:
+    """Maximum of the evidence (MacKay's fixed point) for pixel, field and scale noise, with weak priors on the latter two."""
+    posterior = np.linalg.inv(model.normal_equations(state, noise)[0])[SHARED:, SHARED:]
+    split = len(state.depth_reference)
+    coefficients = np.concatenate([state.depth_reference, state.depth_query])
+    squares, spread = coefficients**2, np.diag(posterior)
+    is_scale = np.zeros(len(squares), bool)
+    is_scale[[0, split]] = True
+    bumps = [
+        _smooth_variance(model.basis_reference[:, 1:], coefficients[1:split], posterior[1:split, 1:split]),
+        _smooth_variance(model.basis_query[:, 1:], coefficients[split + 1 :], posterior[split + 1 :, split + 1 :]),
+    ]
+    return replace(
+        noise,
+        pixel=_pixel_noise(model, state, noise),
+        field=_amplitude(squares[~is_scale], spread[~is_scale], noise.field, *FIELD_PRIOR),
+        scale=_amplitude(squares[is_scale], spread[is_scale], noise.scale, float(np.sqrt(np.mean(bumps))), SCALE_PRIOR),
+    )
+
+
+def _smooth_variance(basis: Floats, coefficients: Floats, posterior: Floats) -> float:
+    """Expected variance of the smooth depth error over the matches, its mean left out."""
+    centred = basis - basis.mean(axis=0)
+    gram = centred.T @ centred / max(len(basis), 1)
+    return float(coefficients @ gram @ coefficients + (gram * posterior).sum())
+
+
+def _amplitude(squares: Floats, spread: Floats, present: float, expected: float, count: float) -> float:
+    determined = float(np.clip(1 - spread / present**2, 0, 1).sum())  # coefficients that the data, not the prior, decide
+    return max(float(np.sqrt((count * expected**2 + squares.sum()) / (count + determined))), FIELD_FLOOR)
+
+
+def _pixel_noise(model: PoseModel, state: PoseState, noise: Noise) -> float:
+    squared = np.concatenate([whitened_square(direction, noise) for direction in model.directions(state)])
+    squared = squared[np.isfinite(squared)]
+    if len(squared) == 0:
+        return noise.pixel
+    ratio = float((robust_weight(squared) * squared).mean() / 2)
+    return float(np.clip(noise.pixel * np.sqrt(ratio), PIXEL_FLOOR, 10.0))
