@@ -20,7 +20,6 @@ from mast3r_engine.alignment.point_stage import refine_on_points
 from mast3r_engine.alignment.reprojection_problem import ReprojectionProblem, build_problem
 from mast3r_engine.alignment.reprojection_stage import ReprojectionResult, refine_on_pixels
 from mast3r_engine.alignment.similarity import split_similarity
-from mast3r_engine.correspondences import PairMatches
 
 Floats = NDArray[np.float64]
 
@@ -35,14 +34,13 @@ class ComponentResult:
     cam2world: Floats  # (N, 4, 4)
     focal: Floats  # (N,) pixels
     depth: list[NDArray[np.float32]]  # N of (H, W)
-    inliers: list[int]  # per pair: matches that agree with the final cameras in both directions
+    inliers: list[int]  # per pair: matches that agree with the final cameras in every direction
     stats: dict[str, Any]
 
 
 def align_component(
     views: Sequence[CanonicalView],
     pairs: Sequence[PairGeometry],  # connected; i, j into `views`
-    matches: Sequence[PairMatches],  # of the same pairs
     *,
     shared_focal: bool,
     on_progress: Callable[[float], None] | None = None,
@@ -54,7 +52,7 @@ def align_component(
     clock.append(time.perf_counter())
     coarse = refine_on_points(start, pairs, root)
     clock.append(time.perf_counter())
-    problem = build_problem(views, pairs, matches)
+    problem = build_problem(views, pairs)
     options = ReprojectionOptions(shared_focal=shared_focal)
     fine = refine_on_pixels(problem, _first_state(problem, coarse.poses, shared_focal), root, options, on_progress)
     clock.append(time.perf_counter())
@@ -65,7 +63,7 @@ def align_component(
         cam2world,
         np.exp(fine.state.log_focal),
         depth,
-        _count_inliers(problem, fine, matches),
+        _count_inliers(problem, fine, pairs),
         {"seconds": seconds, "point_costs": coarse.costs, "pixel_costs": fine.costs, "pixel_sigma": fine.sigma.tolist()},
     )
 
@@ -99,9 +97,10 @@ def _metric_result(
     return cam2world, [spread_to_pixels(view, field - excess) for view, field in zip(views, fields, strict=True)]
 
 
-def _count_inliers(problem: ReprojectionProblem, fine: ReprojectionResult, matches: Sequence[PairMatches]) -> list[int]:
+def _count_inliers(problem: ReprojectionProblem, fine: ReprojectionResult, pairs: Sequence[PairGeometry]) -> list[int]:
     bound = max(INLIER_SIGMAS * float(np.median(fine.sigma)), LEAST_INLIER_ERROR)
-    total = sum(len(m) for m in matches)
-    good_ways = np.bincount(problem.undirected, fine.squared_error < bound**2, total)
-    first = np.concatenate([[0], np.cumsum([len(m) for m in matches])]).astype(np.int64)
-    return [int((good_ways[a:b] == 2).sum()) for a, b in pairwise(first)]
+    first = np.concatenate([[0], np.cumsum([len(pair.points) for pair in pairs])]).astype(np.int64)
+    ways = np.bincount(problem.undirected, minlength=first[-1])
+    good_ways = np.bincount(problem.undirected, fine.squared_error < bound**2, first[-1])
+    agrees = (ways > 0) & (good_ways == ways)
+    return [int(agrees[a:b].sum()) for a, b in pairwise(first)]

@@ -10,7 +10,7 @@ from mast3r_engine.alignment.canonical_view import CanonicalView
 
 Floats = NDArray[np.float64]
 
-ROUGHNESS = 0.02  # standard deviation of the log-correction's change from one anchor to the next
+ROUGHNESS = 0.01  # standard deviation of the log-correction's change from one anchor to the next
 
 
 def smooth_corrections(

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CanonicalView
 from mast3r_engine.alignment.component import ComponentResult
-from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.reconstruction import Alignment, PairStats
 
 Floats = NDArray[np.float64]
@@ -19,9 +18,13 @@ Floats = NDArray[np.float64]
 class Outcome:
     """Collects components as they are solved; `finish` gives the alignment of all photographs."""
 
-    def __init__(self, canonicals: Sequence[CanonicalView | None], matches: Sequence[PairMatches]) -> None:
+    def __init__(
+        self,
+        canonicals: Sequence[CanonicalView | None],
+        pairs: Sequence[tuple[int, int, int]],  # i, j, number of matches
+    ) -> None:
         self._canonicals = canonicals
-        self._matches = matches
+        self._pairs = pairs
         views = len(canonicals)
         self._cam2world = np.full((views, 4, 4), np.nan)
         self._component = np.full(views, -1, np.int64)
@@ -81,7 +84,7 @@ class Outcome:
             intrinsics=self._intrinsics,
             depth=self._depth,
             confidence=self._confidence,
-            pairs=[PairStats(m.i, m.j, len(m), self._inliers.get((m.i, m.j), 0)) for m in self._matches],
+            pairs=[PairStats(i, j, count, self._inliers.get((i, j), 0)) for i, j, count in self._pairs],
             stats=self.stats,
         )
 
@@ -97,11 +100,11 @@ class Outcome:
         """The reason of the pair with most matches, which came nearest to holding."""
         if image in self._lost:
             return self._lost[image]
-        mine = [m for m in self._matches if image in (m.i, m.j)]
+        mine = [pair for pair in self._pairs if image in pair[:2]]
         if not mine:
             return "in no pair with another photograph"
-        best = max(mine, key=len)
-        return f"no overlap: {self._dropped.get((best.i, best.j), 'its partner is unregistered')}"
+        i, j, _ = max(mine, key=lambda pair: pair[2])
+        return f"no overlap: {self._dropped.get((i, j), 'its partner is unregistered')}"
 
 
 def _matrix(focal: float, principal_point: tuple[float, float]) -> Floats:  # (3, 3)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CanonicalView
+from mast3r_engine.alignment.pair_points import PairPoints, swap_sides
 from mast3r_engine.alignment.similarity import fit_similarities, invert_similarity, transform
-from mast3r_engine.correspondences import PairMatches
 
 Floats = NDArray[np.float64]
 
@@ -24,14 +24,13 @@ IRLS_ROUNDS = 8
 
 @dataclass(frozen=True)
 class PairGeometry:
-    """A pair that holds: points of image i, moved by `relative`, fall on the matched points of image j."""
+    """A pair that holds: points of image i, moved by `relative`, fall on the same points of image j."""
 
     i: int
     j: int
     relative: Floats  # (4, 4) similarity, frame of j <- frame of i
+    points: PairPoints  # its i and j are those of the whole set; M points
     inliers: NDArray[np.bool_]  # (M,)
-    points_i: Floats  # (M, 3) canonical points of the matches
-    points_j: Floats  # (M, 3)
     weights: Floats  # (M,) robust weights at the end of the fit, 0 for outliers
 
     @property
@@ -40,63 +39,44 @@ class PairGeometry:
 
 
 def estimate_pair(
-    view_i: CanonicalView, view_j: CanonicalView, matches: PairMatches, *, min_inliers: int, seed: int
+    view_i: CanonicalView, view_j: CanonicalView, points: PairPoints, *, min_inliers: int, seed: int
 ) -> PairGeometry | str:
-    """Fit the pair's similarity robustly; a short reason instead where too few matches agree on one.
+    """Fit the pair's similarity robustly; a short reason instead where too few points agree on one.
 
-    Random samples depend on the seed and on the matches, not on the images' numbers or their order.
+    Random samples depend on the seed and on the points, not on the images' numbers or their order.
     """
-    if len(matches) < min_inliers:
+    if len(points) < min_inliers:
         return "too few matches"
-    if _comes_second(matches):
-        swapped = PairMatches(matches.j, matches.i, matches.xy_j, matches.xy_i, matches.conf)
-        geometry = _estimate(view_j, view_i, swapped, min_inliers, seed)
-        return geometry if isinstance(geometry, str) else _swap(geometry)
-    return _estimate(view_i, view_j, matches, min_inliers, seed)
+    if not _comes_second(points):
+        return _estimate(view_j, points, min_inliers, seed)
+    geometry = _estimate(view_i, swap_sides(points), min_inliers, seed)
+    if isinstance(geometry, str):
+        return geometry
+    back = invert_similarity(geometry.relative)
+    return PairGeometry(points.i, points.j, back, points, geometry.inliers, geometry.weights)
 
 
-def _estimate(
-    view_i: CanonicalView, view_j: CanonicalView, matches: PairMatches, min_inliers: int, seed: int
-) -> PairGeometry | str:
-    P, conf_i = _lift(view_i, matches.xy_i)
-    Q, conf_j = _lift(view_j, matches.xy_j)
-    trust = np.minimum(np.sqrt(conf_i * conf_j), 20.0)
-    order = np.lexsort((matches.xy_j[:, 0], matches.xy_j[:, 1], matches.xy_i[:, 0], matches.xy_i[:, 1]))
-    relative = _best_hypothesis(P[order], Q[order], np.random.default_rng([seed, len(matches)]))
+def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed: int) -> PairGeometry | str:
+    P, Q = points.points_i, points.points_j
+    order = np.lexsort((points.xy_j[:, 0], points.xy_j[:, 1], points.xy_i[:, 0], points.xy_i[:, 1]))
+    relative = _best_hypothesis(P[order], Q[order], np.random.default_rng([seed, len(points)]))
     for _ in range(IRLS_ROUNDS):
-        error = _relative_error(relative, P, Q)
-        weights = _robust_weights(error) * trust
+        weights = _robust_weights(_relative_error(relative, P, Q)) * points.trust
         relative = fit_similarities(P, Q, weights / np.maximum(Q[:, 2], 1e-6) ** 2)
     error = _relative_error(relative, P, Q)
-    inliers = (error < MAX_POINT_ERROR) & (_pixel_error(relative, P, view_j, matches.xy_j) < MAX_PIXEL_ERROR)
-    if inliers.sum() < max(min_inliers, MIN_INLIER_RATIO * len(matches)):
+    inliers = (error < MAX_POINT_ERROR) & (_pixel_error(relative, P, view_j, points.xy_j) < MAX_PIXEL_ERROR)
+    if inliers.sum() < max(min_inliers, MIN_INLIER_RATIO * len(points)):
         return "matches do not agree on a relative pose"
     if _extent(P[inliers]) < MIN_EXTENT:
         return "matches lie too close together"
-    return PairGeometry(matches.i, matches.j, relative, inliers, P, Q, np.where(inliers, _robust_weights(error) * trust, 0.0))
+    weights = np.where(inliers, _robust_weights(error) * points.trust, 0.0)
+    return PairGeometry(points.i, points.j, relative, points, inliers, weights)
 
 
-def _comes_second(matches: PairMatches) -> bool:
+def _comes_second(points: PairPoints) -> bool:
     """Choose the pair's direction by its content, so that numbering the images otherwise changes nothing."""
-    key_i, key_j = ((xy * np.array([1, 4099])).sum() for xy in (matches.xy_i, matches.xy_j))
-    return bool(key_j < key_i)
-
-
-def _swap(geometry: PairGeometry) -> PairGeometry:
-    return PairGeometry(
-        geometry.j,
-        geometry.i,
-        invert_similarity(geometry.relative),
-        geometry.inliers,
-        geometry.points_j,
-        geometry.points_i,
-        geometry.weights,
-    )
-
-
-def _lift(view: CanonicalView, xy: NDArray[np.int64]) -> tuple[Floats, Floats]:  # (M, 3), (M,)
-    points = view.points[xy[:, 1], xy[:, 0]].astype(np.float64)
-    return points, view.conf[xy[:, 1], xy[:, 0]].astype(np.float64)
+    key_i, key_j = (float((np.rint(xy * 16) * np.array([1, 4099])).sum()) for xy in (points.xy_i, points.xy_j))
+    return key_j < key_i
 
 
 def _best_hypothesis(P: Floats, Q: Floats, rng: np.random.Generator) -> Floats:  # (4, 4)
@@ -129,7 +109,7 @@ def _robust_weights(error: Floats) -> Floats:  # (M,)
     return weights
 
 
-def _pixel_error(relative: Floats, P: Floats, view_j: CanonicalView, xy_j: NDArray[np.int64]) -> Floats:  # (M,)
+def _pixel_error(relative: Floats, P: Floats, view_j: CanonicalView, xy_j: Floats) -> Floats:  # (M,)
     """Distance in image j over its longer side; infinite behind the camera."""
     moved = transform(relative, P)
     front = moved[:, 2] > 1e-6

@@ -53,7 +53,7 @@ def _moments(poses: Floats, pairs: Sequence[PairGeometry]) -> tuple[Floats, floa
     moments = np.empty((len(pairs), 3, 4, 4))
     cost = 0.0
     for e, pair in enumerate(pairs):
-        P, Q = pair.points_i[pair.inliers], pair.points_j[pair.inliers]
+        P, Q = pair.points.points_i[pair.inliers], pair.points.points_j[pair.inliers]
         distance = np.linalg.norm(transform(poses[pair.i], P) - transform(poses[pair.j], Q), axis=1)
         depth = np.sqrt(P[:, 2] * Q[:, 2])
         relative = distance / depth

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CanonicalView
 from mast3r_engine.alignment.pair_geometry import PairGeometry
-from mast3r_engine.correspondences import PairMatches
 from mast3r_kernels.alignment_normal_equations import DirectedMatches
 
 Floats = NDArray[np.float64]
@@ -39,18 +38,18 @@ class ReprojectionProblem:
 def build_problem(
     views: Sequence[CanonicalView],
     pairs: Sequence[PairGeometry],  # i, j into `views`
-    matches: Sequence[PairMatches],  # of the same pairs; their own i and j are not read
 ) -> ReprojectionProblem:
     """Flatten, sort and group the matches of a component."""
     grid = tuple((len(view.anchor_rows), len(view.anchor_columns)) for view in views)
     anchor_start = np.concatenate([[0], np.cumsum([h * w for h, w in grid])]).astype(np.int64)
-    classes = _confidence_classes(matches)
-    first_match = np.concatenate([[0], np.cumsum([len(m) for m in matches])]).astype(np.int64)
+    classes = _confidence_classes(pairs)
+    first_match = np.concatenate([[0], np.cumsum([len(pair.points) for pair in pairs])]).astype(np.int64)
     parts = []
-    for pair, found, start in zip(pairs, matches, first_match, strict=False):
-        numbers = np.arange(start, start + len(found))
-        parts.append((pair.i, pair.j, found.xy_i, found.xy_j, numbers))
-        parts.append((pair.j, pair.i, found.xy_j, found.xy_i, numbers))
+    for pair, start in zip(pairs, first_match, strict=False):
+        there, back = np.flatnonzero(pair.points.forward), np.flatnonzero(pair.points.backward)
+        xy_i, xy_j = pair.points.xy_i, pair.points.xy_j
+        parts.append((pair.i, pair.j, xy_i[there], xy_j[there], start + there))
+        parts.append((pair.j, pair.i, xy_j[back], xy_i[back], start + back))
     sorted_parts = [_sort_by_anchor(views, anchor_start, *part) for part in parts]
     anchors, here, there, offset, numbers = (np.concatenate(column) for column in zip(*sorted_parts, strict=True))
     pair_start = np.concatenate([[0], np.cumsum([len(part[0]) for part in sorted_parts])]).astype(np.int64)
@@ -80,9 +79,9 @@ def build_problem(
     )
 
 
-def _confidence_classes(matches: Sequence[PairMatches]) -> Integers:  # (all matches,)
+def _confidence_classes(pairs: Sequence[PairGeometry]) -> Integers:  # (all matches,)
     """Quantile class of each match's confidence; the scale of confidences differs between checkpoints, their order does not."""
-    conf = np.nan_to_num(np.concatenate([m.conf for m in matches]).astype(np.float64))
+    conf = np.concatenate([pair.points.conf for pair in pairs])
     borders = np.quantile(conf, np.arange(1, CONFIDENCE_CLASSES) / CONFIDENCE_CLASSES)
     return np.searchsorted(borders, conf).astype(np.int64)
 
@@ -92,20 +91,19 @@ def _sort_by_anchor(
     anchor_start: Integers,
     source: int,
     target: int,
-    xy_source: Integers,
-    xy_target: Integers,
+    xy_source: Floats,  # whole numbers
+    xy_target: Floats,
     numbers: Integers,
 ) -> tuple[Integers, Floats, Floats, Floats, Integers]:
     view = views[source]
-    columns = len(view.anchor_columns)
-    anchors = anchor_start[source] + (xy_source[:, 1] // view.subsample) * columns + xy_source[:, 0] // view.subsample
+    x, y = xy_source.astype(np.int64).T
+    anchors = anchor_start[source] + (y // view.subsample) * len(view.anchor_columns) + x // view.subsample
     order = np.lexsort((xy_target[:, 0], xy_target[:, 1], xy_source[:, 0], xy_source[:, 1], anchors))
-    xy_source, xy_target = xy_source[order], xy_target[order]
     return (
         anchors[order],
-        xy_source - np.array(view.principal_point),
-        xy_target - np.array(views[target].principal_point),
-        view.offset[xy_source[:, 1], xy_source[:, 0]].astype(np.float64),
+        xy_source[order] - np.array(view.principal_point),
+        xy_target[order] - np.array(views[target].principal_point),
+        view.offset[y[order], x[order]].astype(np.float64),
         numbers[order],
     )
 

@@ -67,13 +67,13 @@ def _closures(pairs: Sequence[PairGeometry], triplets: NDArray[np.int64]) -> NDA
     if not len(triplets):
         return np.zeros(0, bool)
     upward = np.stack([p.relative if p.i < p.j else invert_similarity(p.relative) for p in pairs])
-    depth = np.array([np.median((p.points_j if p.i < p.j else p.points_i)[p.inliers, 2]) for p in pairs])
+    depth = np.array([np.median((p.points.points_j if p.i < p.j else p.points.points_i)[p.inliers, 2]) for p in pairs])
     ab, bc, ac = triplets.T
     loop = upward[bc] @ upward[ab] @ invert_similarity(upward[ac])
     s, R, _ = split_similarity(loop)
     direct, around = upward[ac], upward[bc] @ upward[ab]
     # compare where the scene is moved to, not the cameras: the middle of the scene of a stands at the depth of its matches
-    scene = np.stack([np.median(p.points_i if p.i < p.j else p.points_j, axis=0) for p in pairs])[ac]
+    scene = np.stack([np.median(p.points.points_i if p.i < p.j else p.points.points_j, axis=0) for p in pairs])[ac]
     shift = np.linalg.norm(_move(around, scene) - _move(direct, scene), axis=1) / depth[ac]
     angle = np.linalg.norm(rotation_log(R), axis=1)
     closed: NDArray[np.bool_] = (angle < MAX_LOOP_ROTATION) & (shift < MAX_LOOP_SHIFT) & (np.abs(np.log(s)) < MAX_LOOP_SCALE)

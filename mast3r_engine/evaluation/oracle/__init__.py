@@ -3,7 +3,7 @@
 `OracleNetwork(make_scene(10))` stands in for a network; `grey_image(k, H, W)` is the photograph of view k.
 """
 
-from mast3r_engine.evaluation.oracle.direct import complete_graph, oracle_canonicals, oracle_matches, wrong_matches
+from mast3r_engine.evaluation.oracle.direct import complete_graph, oracle_canonicals, oracle_edges, oracle_matches, wrong_matches
 from mast3r_engine.evaluation.oracle.network import OracleNetwork, grey_image
 from mast3r_engine.evaluation.oracle.noise import OracleNoise
 from mast3r_engine.evaluation.oracle.prediction import OraclePrediction, predict
@@ -23,6 +23,7 @@ __all__ = [
     "look_at",
     "make_scene",
     "oracle_canonicals",
+    "oracle_edges",
     "oracle_matches",
     "predict",
     "render_view",

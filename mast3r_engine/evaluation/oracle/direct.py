@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mast3r_engine.alignment import CanonicalAccumulator, CanonicalView
+from mast3r_engine.alignment import CanonicalAccumulator, CanonicalView, EdgePrediction, sample_edge
 from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.evaluation.oracle.noise import OracleNoise
-from mast3r_engine.evaluation.oracle.prediction import predict_first
+from mast3r_engine.evaluation.oracle.prediction import predict, predict_first
 from mast3r_engine.evaluation.oracle.scene import OracleScene, OracleView, visible
 
 Floats = NDArray[np.float64]
@@ -41,6 +41,17 @@ def oracle_matches(
 ) -> list[PairMatches]:
     """Matches of every pair: true ones with pixel noise, wide ones, outliers; rounded to integers."""
     return [_match_pair(scene, i, j, noise, seed, subsample) for i, j in pairs]
+
+
+def oracle_edges(
+    scene: OracleScene, pairs: Pairs, noise: OracleNoise, *, seed: int = 0, subsample: int = 8
+) -> list[EdgePrediction]:
+    """Both passes of every pair, sampled at the anchors, as dense alignment takes them."""
+    edges = []
+    for first, second in [(i, j) for i, j in pairs] + [(j, i) for i, j in pairs]:
+        p = predict(scene, first, second, noise, seed)
+        edges.append(sample_edge(first, second, p.pts_first, p.pts_second, p.conf_second, subsample))
+    return edges
 
 
 def wrong_matches(

@@ -87,16 +87,18 @@ def _gamma_loss(gamma: float) -> Callable[[Tensor], Tensor]:
     offset = (1 / gamma) ** (1 / (gamma - 1))
 
     def loss(error: Tensor) -> Tensor:
-        return (error + offset) ** gamma - offset**gamma
+        value: Tensor = torch.pow(error + offset, gamma) - offset**gamma
+        return value
 
     return loss
 
 
 def _reprojection_error(scene: Scene, cameras: Cameras) -> Tensor:  # (2M,) in the order of `by_partner`
     """Every point, projected into the partner's image, against the pixel matched there."""
-    points = world_points(scene, cameras)[scene.by_partner].split(scene.points_seen_by)
+    points = torch.split(world_points(scene, cameras)[scene.by_partner], scene.points_seen_by)
     world2cam = torch.linalg.inv(cameras.cam2world)
     projection = cameras.K @ world2cam[:, :3]  # (N, 3, 4)
     image = torch.cat([part @ P[:, :3].T + P[:, 3] for part, P in zip(points, projection, strict=True)])
     xy = image[:, :2] / image[:, 2:].clamp(min=1e-3)
-    return (scene.partner_xy - xy.clamp(-1000, 2000)).norm(dim=-1)
+    error: Tensor = torch.linalg.vector_norm(scene.partner_xy - xy.clamp(-1000, 2000), dim=-1)
+    return error

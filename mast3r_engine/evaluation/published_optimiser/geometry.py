@@ -138,10 +138,10 @@ def cameras_of(scene: Scene, p: Parameters) -> Cameras:
 
 def world_points(scene: Scene, cameras: Cameras) -> Tensor:  # (2M, 3)
     """Unproject every matched pixel with its anchor's depth."""
-    anchors = cameras.anchor_depth[scene.anchor].split(scene.points_of)
+    anchors = torch.split(cameras.anchor_depth[scene.anchor], scene.points_of)
     points = []
     for k, (xy, first_offset, anchor) in enumerate(
-        zip(scene.xy.split(scene.points_of), scene.offset.split(scene.points_of), anchors, strict=True)
+        zip(torch.split(scene.xy, scene.points_of), torch.split(scene.offset, scene.points_of), anchors, strict=True)
     ):
         depth = anchor * (1 + (first_offset - 1) * (scene.first_focal[k] / cameras.focal[k]))
         local = torch.cat([(xy - cameras.centre[k]) * (depth / cameras.focal[k])[:, None], depth[:, None]], -1)
