@@ -1,13 +1,12 @@
-"""What the decoder passes leave behind: canonical views and matches. No dense map of a pair is kept."""
+"""What the decoder passes leave behind: canonical views, and matches or sparse samples. No dense map of a pair is kept."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from mast3r_engine.alignment import CanonicalAccumulator, CanonicalView
+from mast3r_engine.alignment import CanonicalAccumulator, CanonicalView, EdgePrediction, sample_edge
 from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.inference import PairPasses
 from mast3r_engine.predictions import ViewPrediction
@@ -20,8 +19,8 @@ class PairEvidence:
     shapes: Sequence[tuple[int, int]]  # (H, W) per image
     pairs: Sequence[tuple[int, int]]
     subsample: int
-    mode: Literal["sparse", "dense"] | None = None
-    matches: list[PairMatches] = field(default_factory=list)
+    matches: list[PairMatches] = field(default_factory=list)  # sparse alignment
+    edges: list[EdgePrediction] = field(default_factory=list)  # dense alignment
     canonicals: list[CanonicalView | None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +42,14 @@ class PairEvidence:
         if self._missing[image] <= 0:
             self.canonicals[image] = self._open.pop(image).finish()
 
-    def sorted_matches(self) -> list[PairMatches]:
-        """The matches in the order of their pairs, whatever the order of batches was."""
-        return sorted(self.matches, key=lambda pair: (pair.i, pair.j))
+    def add_edges(self, passes: PairPasses) -> None:
+        """Keep a sample of what each pass says about both images."""
+        for first, second, (here, there) in ((passes.i, passes.j, passes.pass_ij), (passes.j, passes.i, passes.pass_ji)):
+            pts_first, pts_second = here.pts3d[0].cpu().numpy(), there.pts3d[0].cpu().numpy()
+            conf_second = there.conf[0].cpu().numpy()
+            self.edges.append(sample_edge(first, second, pts_first, pts_second, conf_second, self.subsample))
+
+    def sort(self) -> None:
+        """Bring everything into the order of the pairs, whatever the order of batches was."""
+        self.matches.sort(key=lambda pair: (pair.i, pair.j))
+        self.edges.sort(key=lambda edge: (edge.first, edge.second))

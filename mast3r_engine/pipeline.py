@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from mast3r_engine.alignment import align_single, align_sparse
+from mast3r_engine.alignment import align_dense, align_single, align_sparse
+from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.errors import InvalidImageError, NoOverlapError, OutOfMemoryError, TooFewImagesError
 from mast3r_engine.fusion import fuse
 from mast3r_engine.images import ImageSource, load_view, name_images, to_tensor
@@ -34,7 +35,11 @@ from mast3r_engine.views import View
 
 OnInvalid = Callable[[int, InvalidImageError], None]
 
-FOR_SPARSE = Outputs(points=(True, False), descriptors=(True, True))
+WANTED = {  # by mode; `auto` asks for everything until the first batch has shown whether there are descriptors
+    "auto": None,
+    "sparse": Outputs(points=(True, False), descriptors=(True, True)),
+    "dense": Outputs(points=(True, True), descriptors=(False, False)),
+}
 FOR_ONE_PHOTO = Outputs(points=(True, False), descriptors=(False, False))
 
 
@@ -147,39 +152,45 @@ def _decode_and_match(
     views: Sequence[View], tokens: TokenStore, net: PairNetwork, options: Options, evidence: PairEvidence, clock: StageClock
 ) -> None:
     """Decode the pairs batch by batch; each batch's maps are matched, summed up and forgotten before the next."""
-    names, total = [view.name for view in views], len(evidence.pairs)
+    names, total, mode = [view.name for view in views], len(evidence.pairs), str(options.alignment.mode)
     done = 0
     for batch in plan_batches(evidence.pairs, evidence.shapes, pixels_per_batch(device_of(net))):
         with clock.stage("decode") as report:
-            decoded = decode_pairs(net, tokens, batch, names, FOR_SPARSE)
+            decoded = decode_pairs(net, tokens, batch, names, WANTED[mode])
             report((done + len(batch)) / total)
+        if mode == "auto":
+            mode = "dense" if decoded[0].pass_ij[0].desc is None else "sparse"
         with clock.stage("match") as report:
             for passes in decoded:
-                _match(passes, names, options, evidence)
                 evidence.add_pair(passes)
+                if mode == "dense":
+                    evidence.add_edges(passes)
+                else:
+                    evidence.matches.append(_match(passes, names, options.matching.subsample))
                 done += 1
                 report(done / total)
+    evidence.sort()
 
 
-def _match(passes: PairPasses, names: Sequence[str], options: Options, evidence: PairEvidence) -> None:
+def _match(passes: PairPasses, names: Sequence[str], subsample: int) -> PairMatches:
     name_i, name_j = names[passes.i], names[passes.j]
     pass_ij = described(passes.pass_ij[0], 0, name_i), described(passes.pass_ij[1], 0, name_j)
     pass_ji = described(passes.pass_ji[0], 0, name_j), described(passes.pass_ji[1], 0, name_i)
-    evidence.matches.append(match_symmetric(passes.i, passes.j, pass_ij, pass_ji, options.matching.subsample))
+    return match_symmetric(passes.i, passes.j, pass_ij, pass_ji, subsample)
 
 
 def _align(evidence: PairEvidence, net: PairNetwork, options: Options, clock: StageClock) -> Alignment:
     with clock.stage("align") as report:
+        metric, seed = bool(getattr(net, "metric", True)), options.seed
         if len(evidence.canonicals) == 1 and evidence.canonicals[0] is not None:
             alignment = align_single(evidence.canonicals[0])
+        elif evidence.edges:
+            alignment = align_dense(
+                evidence.canonicals, evidence.edges, options.alignment, metric=metric, seed=seed, on_progress=report
+            )
         else:
             alignment = align_sparse(
-                evidence.canonicals,
-                evidence.sorted_matches(),
-                options.alignment,
-                metric=bool(getattr(net, "metric", True)),
-                seed=options.seed,
-                on_progress=report,
+                evidence.canonicals, evidence.matches, options.alignment, metric=metric, seed=seed, on_progress=report
             )
         report(1.0)
     if not (alignment.component >= 0).any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import jsonschema
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from plyfile import PlyData
 from scipy.spatial import cKDTree
 
-from mast3r_engine import AlignmentOptions, FusionOptions, NoOverlapError, Options, build_network, reconstruct
+from mast3r_engine import AlignmentOptions, FusionOptions, NetworkOutputError, NoOverlapError, Options, build_network, reconstruct
 from mast3r_engine.evaluation.oracle import OracleNetwork, OracleNoise, make_scene, render_view
 from mast3r_engine.evaluation.trajectory import trajectory_errors
 from mast3r_engine.export import load_poses_schema, write_artifacts
@@ -98,6 +99,21 @@ def test_noisy_predictions_and_mixed_orientations() -> None:
     errors = trajectory_errors(scene.cam2world, true_poses(oracle))
     assert (errors.registered, errors.ate < 0.03, errors.rotation < 0.6) == (4, True, True)
     assert [depth.shape for depth in scene.depth] == [(96, 128), (128, 96), (96, 128), (128, 96)]
+
+
+@pytest.mark.parametrize("mode", ["auto", "dense"])
+def test_a_network_without_descriptors_is_aligned_densely(mode: Literal["auto", "dense"]) -> None:
+    oracle = OracleNetwork(exact_oracle(3).scene, OracleNoise.none(), descriptors=mode == "dense", metric=False)
+    scene = reconstruct(photos(oracle), oracle, Options(alignment=AlignmentOptions(mode=mode)))
+    errors = trajectory_errors(scene.cam2world, true_poses(oracle))
+    assert (errors.registered, errors.ate < 0.02, errors.rotation < 0.3) == (3, True, True)
+    assert not scene.metric
+
+
+def test_sparse_alignment_needs_descriptors() -> None:
+    oracle = OracleNetwork(exact_oracle(2).scene, OracleNoise.none(), descriptors=False)
+    with pytest.raises(NetworkOutputError, match="no descriptors"):
+        reconstruct(photos(oracle), oracle, Options(alignment=AlignmentOptions(mode="sparse")))
 
 
 @pytest.mark.slow
