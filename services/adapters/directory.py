@@ -67,6 +67,8 @@ class DirectoryStore:
     def open_range(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         path = self._path(key)
         with storage_errors(key):
+            if not self.root.is_dir():  # not mounted, perhaps
+                raise StorageUnavailable(f"there is no folder {self.root}")
             if not path.is_file():
                 raise ObjectNotFound(f"nothing is stored under {key!r}")
             file = path.open("rb")

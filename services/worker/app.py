@@ -20,6 +20,7 @@ from services.worker.guard import ChildGuard
 from services.worker.scratch import remove_leftovers
 
 TASKS = "services.worker.tasks"
+LOOK_FOR_DEAD_S = 0.5  # the pool looks for dead children every 5 s by itself
 
 
 def create_worker_app(settings: Settings) -> Celery:
@@ -58,9 +59,12 @@ def run_worker(settings: Settings) -> int:
 
 
 def _connect_signals(reaper: ReaperThread, guard: ChildGuard) -> None:
-    def on_ready(**_: Any) -> None:
-        reaper.start()
-        guard.start()
+    def on_ready(sender: Any, **_: Any) -> None:
+        # Sent again after each reconnection, with the event loop's timers gone.
+        sender.hub.call_repeatedly(LOOK_FOR_DEAD_S, sender.pool.maintain_pool)
+        for thread in (reaper, guard):
+            if not thread.is_alive():
+                thread.start()
 
     def on_failure(exception: BaseException | None = None, args: Any = (), **_: Any) -> None:
         if isinstance(exception, (WorkerLostError, TimeLimitExceeded)) and args:

@@ -149,8 +149,9 @@ def _result(
 
 def _settle(error: BaseException, lease: Lease, place: Workplace) -> None:
     """End an attempt that did not succeed, as its error says."""
-    if not isinstance(error, Exception):  # the process is being ended
-        _offer(lambda: place.store.release(lease.job_id, lease.token))
+    if not isinstance(error, Exception):  # SystemExit: counts as lost, or a job that exits would be tried for ever
+        lost = named(JobErrorCode.WORKER_LOST, f"the worker's process was ended: {error!r}")
+        _offer(lambda: place.store.lose(lease.job_id, lease.token, lost))
         raise error
     if isinstance(error, LeaseLost):
         log.warning("%s", error)

@@ -33,7 +33,7 @@ class Mast3rEngine:
         try:
             return self._run(job, on_progress)
         finally:
-            torch.cuda.empty_cache()  # so that the next job, or the second try, finds the memory of this one; nothing without CUDA
+            torch.cuda.empty_cache()  # so that the next job, or the second try, finds the memory of this one
 
     def _run(self, job: EngineJob, on_progress: OnProgress) -> EngineResult:
         unusable: dict[int, str] = {}

@@ -25,7 +25,7 @@ from services.worker.engine import EngineFile, EngineJob, EngineResult, OnProgre
 
 STAGES = ("load", "encode", "pair", "decode", "match", "align", "fuse", "export")
 MEDIA_TYPES = {".ply": "application/ply", ".json": "application/json", ".png": "image/png"}
-NAPS = 4
+NAPS = 8
 
 
 class FakeEngineError(Exception):
