@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 class ReprojectionOptions:
     """Weights of what is known beforehand, and when to stop."""
 
-    max_steps: int = 25
+    max_steps: int = 30
     focal_sigma: float = 0.03  # of the logarithm, around the canonical view's fit
     depth_sigma: float = 0.10  # of the logarithm of an anchor's depth, around the canonical depth times the image's size
     size_sigma: float = 0.10  # of the logarithm of an image's size, around the 3D stage's

@@ -43,6 +43,7 @@ def align_component(
     pairs: Sequence[PairGeometry],  # connected; i, j into `views`
     *,
     shared_focal: bool,
+    pixel_steps: int,  # 0: the 3D stage has the last word
     on_progress: Callable[[float], None] | None = None,
 ) -> ComponentResult:
     """Align images that pairs connect."""
@@ -53,7 +54,7 @@ def align_component(
     coarse = refine_on_points(start, pairs, root)
     clock.append(time.perf_counter())
     problem = build_problem(views, pairs)
-    options = ReprojectionOptions(shared_focal=shared_focal)
+    options = ReprojectionOptions(max_steps=pixel_steps, shared_focal=shared_focal)
     fine = refine_on_pixels(problem, _first_state(problem, coarse.poses, shared_focal), root, options, on_progress)
     clock.append(time.perf_counter())
     cam2world, depth = _metric_result(views, problem, fine)

@@ -12,6 +12,8 @@ from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.options import AlignmentOptions
 from mast3r_engine.reconstruction import Alignment
 
+PIXEL_STEPS = 30  # at most; it usually takes less than ten
+
 
 def align_sparse(
     canonicals: Sequence[CanonicalView | None],
@@ -35,7 +37,7 @@ def align_sparse(
             outcome.drop(pair.i, pair.j, "nothing was predicted")
         else:
             points.append(lift_matches(view_i, view_j, pair))
-    align_view_set(canonicals, points, options, outcome, seed=seed, on_progress=on_progress)
+    align_view_set(canonicals, points, options, outcome, seed=seed, pixel_steps=PIXEL_STEPS, on_progress=on_progress)
     outcome.stats["metric"] = metric
     return outcome.finish()
 

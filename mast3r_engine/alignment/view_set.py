@@ -24,6 +24,7 @@ def align_view_set(
     outcome: Outcome,
     *,
     seed: int,
+    pixel_steps: int,
     on_progress: Callable[[float], None] | None = None,
 ) -> None:
     """Enter every component, every dropped pair and the times into `outcome`."""
@@ -40,7 +41,7 @@ def align_view_set(
         def report_group(done: float, number: int = number) -> None:
             report(PAIR_SHARE + (1 - PAIR_SHARE) * (number + done) / len(groups))
 
-        _align_group(group, kept, canonicals, options, outcome, report_group)
+        _align_group(group, kept, canonicals, options, outcome, pixel_steps, report_group)
     report(1.0)
 
 
@@ -72,6 +73,7 @@ def _align_group(
     canonicals: Sequence[CanonicalView | None],
     options: AlignmentOptions,
     outcome: Outcome,
+    pixel_steps: int,
     report: Callable[[float], None],
 ) -> None:
     local = {image: k for k, image in enumerate(group)}
@@ -81,6 +83,7 @@ def _align_group(
         views,
         [replace(pair, i=local[pair.i], j=local[pair.j]) for pair in members],
         shared_focal=options.shared_intrinsics,
+        pixel_steps=pixel_steps,
         on_progress=report,
     )
     outcome.register(group, result, [(pair.i, pair.j) for pair in members], options.min_inliers)
