@@ -25,7 +25,7 @@ def test_tiny_networks(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_vitl() -> None:
     """The full 688.6 M parameters in float32, then in bfloat16 (the error that `set_precision` states)."""
     golden = read_golden("mast3r_vitl")

@@ -122,6 +122,17 @@ def test_one_confidence_serves_both() -> None:
     assert torch.equal(view.desc_conf, view.conf)
 
 
+def test_tokens_may_have_been_kept_in_bfloat16() -> None:
+    """A caller that stores encodings may round them; a float32 network takes them back."""
+    net = build_network(MAST3R)
+    with torch.inference_mode():
+        a = net.encode(images(1, 48, 64))
+        kept = Encoded(a.tokens.bfloat16(), a.height, a.width)
+        for got, right in zip(net.decode(kept, kept), net.decode(a, a)):
+            assert all(m.dtype == torch.float32 for m in maps(got))
+            assert 0 < (got.pts3d - right.pts3d).abs().max() < 0.05 * right.pts3d.abs().max()
+
+
 @HEADS
 def test_gradients_reach_every_weight_that_is_used(config: dict[str, Any]) -> None:
     net = build_network(config)
