@@ -111,6 +111,28 @@ def demo(
     run_demo(photos, out)
 
 
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file; examples/train has some.", exists=True)],
+    out: OutFolder = Path("m3r-training"),
+    textures: Annotated[
+        Path | None, typer.Option(help="A folder or tar of photographs that synthetic scenes are textured with.", exists=True)
+    ] = None,
+    finetune: Annotated[str | None, typer.Option(help="Weights to go on from: file, folder or hub id.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard files too (needs the tensorboard package).")] = False,
+) -> None:
+    """Train a network, or go on with the run in `out` where it was left.
+
+    Several GPUs or processes: `torchrun --nproc-per-node 8 -m m3r train CONFIG …`.
+
+    Example: `m3r train examples/train/m3r-preview.toml --textures photographs.tar -o run/`.
+    """
+    from m3r.train import train as run_training
+
+    run_training(config, out, textures, finetune, device, tensorboard)
+
+
 @checkpoint_app.command()
 def info(
     file: Annotated[Path, typer.Argument(help="A .pth file, a .safetensors file or a folder with config.json.", exists=True)],

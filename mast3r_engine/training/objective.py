@@ -1,0 +1,108 @@
+"""One batch through the network and the losses."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mast3r_engine.network import Network
+from mast3r_engine.predictions import Encoded, Outputs, ViewPrediction
+from mast3r_engine.training.batch import PairBatch, points_in_each, valid_depth
+from mast3r_engine.training.config import LossOptions, Stage
+from mast3r_engine.training.losses.confidence import confidence_loss
+from mast3r_engine.training.losses.matching import confidence_matching_loss, gather_pixels, matching_errors
+from mast3r_engine.training.losses.regression import PointTargets, RegressionOptions, regression_error
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of one batch and what it is made of; `total` alone has a gradient."""
+
+    total: Tensor  # scalar
+    points: Tensor  # mean error of the counting pixels, before the confidence
+    matching: Tensor  # mean cross-entropy of one direction, nats; ln N is chance
+
+
+def predict(net: Network, batch: PairBatch, symmetrise: bool, outputs: Outputs) -> tuple[ViewPrediction, ViewPrediction]:
+    """Both views of B pairs, or of 2B when symmetrised: first all pairs in order, then all reversed; each image encoded once."""
+    encoded = net.encode(batch.images.transpose(0, 1).flatten(0, 1))
+    first, second = encoded.tokens.chunk(2)
+    if symmetrise:
+        first, second = torch.cat((first, second)), torch.cat((second, first))
+    size = encoded.height, encoded.width
+    return net.decode(Encoded(first, *size), Encoded(second, *size), outputs)
+
+
+def evaluate_objective(
+    net: Network,
+    batch: PairBatch,
+    stage: Stage,
+    options: LossOptions,
+    precision: torch.dtype,
+    metric: Tensor,  # (B,) bool, which pairs must be right in scale
+) -> Objective:
+    """Run the network in `precision` and the losses in float32."""
+    wants_points, wants_descriptors = stage.points_weight > 0, stage.matching_weight > 0
+    outputs = Outputs(points=(wants_points, wants_points), descriptors=(wants_descriptors, wants_descriptors))
+    device = batch.images.device.type
+    # On CPUs the backward pass of the fused attention is slower than plain matrix products at these sizes.
+    attention = sdpa_kernel([SDPBackend.MATH]) if device == "cpu" else nullcontext()
+    with torch.autocast(device, precision, enabled=precision != torch.float32), attention:
+        first, second = predict(net, batch, stage.symmetrise, outputs)
+    zero = batch.images.new_zeros(())
+    total, points, matching = zero, zero, zero
+    if wants_points:
+        loss, points = points_loss(first, second, batch, stage.symmetrise, options, metric)
+        total = total + stage.points_weight * loss
+    if wants_descriptors:
+        loss, matching = descriptor_loss(first, second, batch, stage.symmetrise, options)
+        total = total + stage.matching_weight * loss
+    return Objective(total, points.detach(), matching.detach())
+
+
+def points_loss(
+    first: ViewPrediction,
+    second: ViewPrediction,
+    batch: PairBatch,
+    symmetrised: bool,
+    options: LossOptions,
+    metric: Tensor,  # (B,) bool
+) -> tuple[Tensor, Tensor]:
+    """The confidence-weighted regression loss, and the plain mean error."""
+    in_first, in_second = points_in_each(batch)
+    valid, sky = valid_depth(batch.depth), batch.depth < 0
+    if symmetrised:
+        in_first = torch.cat((in_first, in_second.flip(1)))
+        valid, sky = torch.cat((valid, valid.flip(1))), torch.cat((sky, sky.flip(1)))
+        metric = torch.cat((metric, metric))
+    settings = RegressionOptions(
+        norm=options.norm, sky_value=options.sky_value, in_log=options.in_log, max_metric_scale=options.max_metric_scale or None
+    )
+    predicted = torch.stack((first.pts3d, second.pts3d), 1)
+    error, counts = regression_error(predicted, PointTargets(in_first, valid, metric, sky), settings)
+    loss = confidence_loss(error, counts, torch.stack((first.conf, second.conf), 1), options.conf_alpha)
+    return loss, (error * valid).sum() / valid.sum().clamp(min=1)
+
+
+def descriptor_loss(
+    first: ViewPrediction, second: ViewPrediction, batch: PairBatch, symmetrised: bool, options: LossOptions
+) -> tuple[Tensor, Tensor]:
+    """The confidence-weighted matching loss, and the plain cross-entropy of one direction."""
+    xy_first, xy_second, matched = batch.xy_first, batch.xy_second, batch.matched
+    if symmetrised:
+        xy_first, xy_second = torch.cat((xy_first, xy_second)), torch.cat((xy_second, xy_first))
+        matched = torch.cat((matched, matched))
+    if first.desc is None or second.desc is None or first.desc_conf is None or second.desc_conf is None:
+        raise ValueError("the network gives no descriptors; train it with matching_weight = 0")
+    errors = matching_errors(
+        gather_pixels(first.desc, xy_first), gather_pixels(second.desc, xy_second), options.temperature, options.matching_mode
+    )
+    conf_first = gather_pixels(first.desc_conf[..., None], xy_first)[..., 0]
+    conf_second = gather_pixels(second.desc_conf[..., None], xy_second)[..., 0]
+    loss = confidence_matching_loss(errors, matched, conf_first, conf_second, options.match_conf_alpha)
+    plain = torch.where(matched, errors, 0.0).sum() / matched.sum().clamp(min=1)
+    return loss, plain / 2
