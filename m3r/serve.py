@@ -37,6 +37,8 @@ def run_service(plan: ServePlan) -> None:
     from services.adapters.embedded import EmbeddedRedis
     from services.adapters.settings import Settings
 
+    # uvicorn raises the signal that ended it once more; as SystemExit it lets everything below be stopped in order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     plan.data.mkdir(parents=True, exist_ok=True)
     listener = bind_port(plan.host, plan.port)
     with contextlib.ExitStack() as stack:
@@ -131,7 +133,7 @@ def supervised_workers(count: int) -> Iterator[None]:
 def keep_alive(stop: threading.Event) -> None:
     """Run a worker process, and another one when it ends, until told to stop."""
     while not stop.is_set():
-        process = subprocess.Popen([sys.executable, "-m", "services.worker"], start_new_session=True)
+        process = subprocess.Popen([sys.executable, "-m", "m3r.tethered"], stdin=subprocess.PIPE, start_new_session=True)
         while process.poll() is None and not stop.wait(0.2):
             pass
         if stop.is_set():

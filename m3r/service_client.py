@@ -67,8 +67,7 @@ class ServiceClient:
 
     def artifacts(self, job_id: str) -> list[dict[str, Any]]:
         """List a job's artefacts."""
-        answer = self._send("GET", f"/v1/jobs/{job_id}/artifacts").json()
-        return list(answer["artifacts"] if isinstance(answer, dict) else answer)
+        return list(self._send("GET", f"/v1/jobs/{job_id}/artifacts").json())
 
     def download(self, job_id: str, artifact: dict[str, Any], folder: Path) -> Path:
         """Fetch one artefact, check its SHA-256 and move it into place.
