@@ -31,6 +31,7 @@ class AlignmentOptions:
     mode: Literal["auto", "sparse", "dense"] = "auto"  # auto: sparse with descriptors, dense without
     shared_intrinsics: bool = False  # one camera took all photographs (of one size)
     min_inliers: int = 24  # matches a pair needs to count
+    verify_pairs: bool = True  # False: every pair with enough matches counts, whether they agree on a pose or not
 
     def __post_init__(self) -> None:
         _require(self.mode in ("auto", "sparse", "dense"), "alignment.mode", self.mode, "auto, sparse or dense")

@@ -39,24 +39,25 @@ class PairGeometry:
 
 
 def estimate_pair(
-    view_i: CanonicalView, view_j: CanonicalView, points: PairPoints, *, min_inliers: int, seed: int
+    view_i: CanonicalView, view_j: CanonicalView, points: PairPoints, *, min_inliers: int, seed: int, verify: bool = True
 ) -> PairGeometry | str:
     """Fit the pair's similarity robustly; a short reason instead where too few points agree on one.
 
+    Without `verify` the better half of the points passes for agreement, however bad it is.
     Random samples depend on the seed and on the points, not on the images' numbers or their order.
     """
     if len(points) < min_inliers:
         return "too few matches"
     if not _comes_second(points):
-        return _estimate(view_j, points, min_inliers, seed)
-    geometry = _estimate(view_i, swap_sides(points), min_inliers, seed)
+        return _estimate(view_j, points, min_inliers, seed, verify)
+    geometry = _estimate(view_i, swap_sides(points), min_inliers, seed, verify)
     if isinstance(geometry, str):
         return geometry
     back = invert_similarity(geometry.relative)
     return PairGeometry(points.i, points.j, back, points, geometry.inliers, geometry.weights)
 
 
-def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed: int) -> PairGeometry | str:
+def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed: int, verify: bool) -> PairGeometry | str:
     P, Q = points.points_i, points.points_j
     order = np.lexsort((points.xy_j[:, 0], points.xy_j[:, 1], points.xy_i[:, 0], points.xy_i[:, 1]))
     relative = _best_hypothesis(P[order], Q[order], np.random.default_rng([seed, len(points)]))
@@ -65,7 +66,9 @@ def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed:
         relative = fit_similarities(P, Q, weights / np.maximum(Q[:, 2], 1e-6) ** 2)
     error = _relative_error(relative, P, Q)
     inliers = (error < MAX_POINT_ERROR) & (_pixel_error(relative, P, view_j, points.xy_j) < MAX_PIXEL_ERROR)
-    if inliers.sum() < max(min_inliers, MIN_INLIER_RATIO * len(points)):
+    if not verify:
+        inliers = error <= np.median(error)
+    elif inliers.sum() < max(min_inliers, MIN_INLIER_RATIO * len(points)):
         return "matches do not agree on a relative pose"
     if _extent(P[inliers]) < MIN_EXTENT:
         return "matches lie too close together"

@@ -31,7 +31,7 @@ def align_view_set(
     report = on_progress or (lambda _: None)
     began = time.perf_counter()
     geometries = _estimate_pairs(canonicals, pairs, options, seed, outcome, report)
-    kept, dropped = split_contradicting(geometries)
+    kept, dropped = split_contradicting(geometries) if options.verify_pairs else (geometries, [])
     for pair in dropped:
         outcome.drop(pair.i, pair.j, "contradicts the other pairs")
     outcome.stats["seconds"] = {"pairs": time.perf_counter() - began}
@@ -58,7 +58,7 @@ def _estimate_pairs(
         view_i, view_j = canonicals[points.i], canonicals[points.j]
         assert view_i is not None
         assert view_j is not None
-        geometry = estimate_pair(view_i, view_j, points, min_inliers=options.min_inliers, seed=seed)
+        geometry = estimate_pair(view_i, view_j, points, min_inliers=options.min_inliers, seed=seed, verify=options.verify_pairs)
         if isinstance(geometry, str):
             outcome.drop(points.i, points.j, geometry)
         else:
@@ -86,4 +86,5 @@ def _align_group(
         pixel_steps=pixel_steps,
         on_progress=report,
     )
-    outcome.register(group, result, [(pair.i, pair.j) for pair in members], options.min_inliers)
+    needed = options.min_inliers if options.verify_pairs else 0
+    outcome.register(group, result, [(pair.i, pair.j) for pair in members], needed)

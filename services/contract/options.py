@@ -37,6 +37,9 @@ class AlignmentOptions(OptionsModel):
     mode: Literal["auto", "sparse", "dense"] = Field(default="auto", description="auto: sparse with descriptors, dense without")
     shared_intrinsics: bool = Field(default=False, description="one camera took all photographs (of one size)")
     min_inliers: int = Field(default=24, ge=6, description="matches a pair needs to count")
+    verify_pairs: bool = Field(
+        default=True, description="false: every pair with enough matches counts, whether they agree on a pose or not"
+    )
 
 
 class FusionOptions(OptionsModel):
