@@ -142,9 +142,9 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 
 
 def _convert_pairs(value: Any) -> tuple[tuple[int, int], ...]:
-    try:
-        pairs = tuple((i, j) for i, j in value)
-    except (TypeError, ValueError):
-        pairs = ((None, None),)
-    _require(all(type(k) is int for pair in pairs for k in pair), "pairs", value, "a list of [i, j] image indices")
-    return pairs
+    def is_pair(pair: Any) -> bool:
+        return isinstance(pair, list | tuple) and len(pair) == 2 and all(type(k) is int for k in pair)
+
+    right = isinstance(value, list | tuple) and all(map(is_pair, value))
+    _require(right, "pairs", value, "a list of [i, j] image indices")
+    return tuple((i, j) for i, j in value)
