@@ -40,6 +40,8 @@ class DirectoryStore:
     def __init__(self, folder: str | Path, min_free_bytes: int = 0) -> None:
         self.root = Path(folder).absolute()
         self._min_free_bytes = min_free_bytes
+        with contextlib.suppress(OSError):  # `check` and every use of it tell
+            self.root.mkdir(parents=True, exist_ok=True)
 
     def put(
         self, key: str, data: bytes | BinaryIO, media_type: str = "application/octet-stream", if_absent: bool = False
@@ -67,8 +69,7 @@ class DirectoryStore:
     def open_range(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         path = self._path(key)
         with storage_errors(key):
-            if not self.root.is_dir():  # not mounted, perhaps
-                raise StorageUnavailable(f"there is no folder {self.root}")
+            self._require_root()
             if not path.is_file():
                 raise ObjectNotFound(f"nothing is stored under {key!r}")
             file = path.open("rb")
@@ -85,6 +86,7 @@ class DirectoryStore:
     def list_folders(self, prefix: str) -> Iterator[str]:
         folder = self._path(check_key(prefix, prefix=True).removesuffix("/"))
         with storage_errors(prefix):
+            self._require_root()
             names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
         yield from names
 
@@ -129,6 +131,10 @@ class DirectoryStore:
         if path.is_symlink():
             raise InvalidKey(f"{key!r} is a symbolic link")
         return path
+
+    def _require_root(self) -> None:
+        if not self.root.is_dir():
+            raise StorageUnavailable(f"there is no folder {self.root}; is its disk mounted?")
 
     def _require_space(self) -> None:
         free = self.free_bytes()

@@ -51,8 +51,7 @@ class Mast3rEngine:
         wanted = list(dict.fromkeys([*ALWAYS, *job.outputs]))
         write_artifacts(scene, job.folder, wanted, lambda done: on_progress("export", 1 - EXPORT_SHARE * (1 - done)))
         files = [EngineFile(name, job.folder / name, FORMATS[name].media_type) for name in wanted]
-        warnings = [] if self._net.trained else [UNTRAINED]
-        return to_result(scene, [photo.name for photo in job.photos], unusable, files, warnings)
+        return to_result(scene, [photo.name for photo in job.photos], unusable, files)
 
 
 def load_mast3r(settings: Settings) -> Mast3rEngine:

@@ -24,17 +24,15 @@ def to_result(
     names: Sequence[str],  # of all photographs, in the order of the job
     unusable: Mapping[int, str],  # index among them -> why
     files: Sequence[EngineFile],
-    warnings: Sequence[str],
 ) -> EngineResult:
     """Say in the contract's words what came of a reconstruction."""
     photos = judge_photos(scene, names, unusable)
     left_out = [f"{names[index]} was left out: {reason}" for index, reason in sorted(unusable.items())]
-    alone = ["a single photograph: its own point map; nothing confirms it"] if len(scene.names) == 1 else []
     return EngineResult(
         files=files,
         scale=Scale(metric=scene.metric, source="network" if scene.metric else "none"),
         quality=judge_quality(scene, photos),
-        warnings=[*warnings, *left_out, *(alone if not scene.warnings else []), *scene.warnings],
+        warnings=[*scene.warnings, *left_out],
         points=len(scene.points),
         stage_seconds=stage_seconds(scene),
     )

@@ -195,3 +195,14 @@ def test_directory_readers_never_see_half_an_object(tmp_path: Path) -> None:
 def test_a_store_that_is_not_known_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="it must be dir:FOLDER or s3://BUCKET"):
         open_store(Settings(store=text))
+
+
+def test_directory_that_is_gone_is_told_from_an_object_that_is_not_there(tmp_path: Path) -> None:
+    directory = DirectoryStore(tmp_path / "store")
+    with pytest.raises(ObjectNotFound):
+        directory.read("a")
+    (tmp_path / "store").rmdir()
+    with pytest.raises(StorageUnavailable, match="mounted"):
+        directory.read("a")
+    with pytest.raises(StorageUnavailable):
+        list(directory.list_folders("jobs/"))
