@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Look at network weights.")
 app.add_typer(checkpoint_app, name="checkpoint")
+eval_app = typer.Typer(no_args_is_help=True, help="Measure the engine on public benchmarks.")
+app.add_typer(eval_app, name="eval")
 
 PhotoFolder = Annotated[Path, typer.Argument(help="A folder of photographs, or one photograph.", exists=True)]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Where the results go; made when missing.")]
@@ -144,6 +146,28 @@ def info(
     from m3r.checkpoint import print_checkpoint
 
     print_checkpoint(file)
+
+
+@eval_app.command()
+def mapfree(
+    root: Annotated[
+        Path, typer.Argument(help="The benchmark's folder: ROOT/<split>/s00460/seq0, seq1, intrinsics.txt, poses.txt.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Sub-folder: val or test; without it the scenes lie in ROOT itself.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the submission zip goes.")] = Path("submission.zip"),
+    checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id; default: the packaged ones.")] = None,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
+    submission: Annotated[Path | None, typer.Option(help="Score this zip instead of localising.", exists=True)] = None,
+) -> None:
+    """Localise the map-free benchmark (single-frame track), write the submission zip and print the table.
+
+    Scores need known poses (train, val); for the test split the zip is what the benchmark's site takes.
+
+    Example: `m3r eval mapfree mapfree/ --split val -o val.zip`.
+    """
+    from m3r.evaluate import evaluate_mapfree
+
+    evaluate_mapfree(root, split, out, checkpoint, device, submission)
 
 
 def main() -> None:

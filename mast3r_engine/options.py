@@ -85,7 +85,7 @@ class LocalizeOptions:
     seed: int = 0  # of the sampling in the minimal solvers
     inlier_pixels: float = 3.0  # reprojection error up to which a match agrees with a pose, besides its depth's error
     min_inliers: int = 30
-    min_inlier_ratio: float = 0.1
+    min_inlier_ratio: float = 0.15
     min_parallax_degrees: float = (
         0.2  # median angle between the two rays to an inlier; 0 takes queries at the reference's place too
     )

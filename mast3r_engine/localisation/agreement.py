@@ -32,12 +32,14 @@ class Agreement:
     @property
     def inliers(self) -> NDArray[np.bool_]:  # (M,) in both directions
         """Matches that agree in both directions."""
-        return (self.squared < CHI2_99).all(axis=0)
+        agree: NDArray[np.bool_] = np.all(self.squared < CHI2_99, axis=0)
+        return agree
 
     @property
     def gate(self) -> NDArray[np.bool_]:  # (M,)
         """Matches near enough for refinement."""
-        return (self.squared < CHI2_99 * GATE**2).all(axis=0)
+        near: NDArray[np.bool_] = np.all(self.squared < CHI2_99 * GATE**2, axis=0)
+        return near
 
     @property
     def one_sided(self) -> float:

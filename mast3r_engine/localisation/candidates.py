@@ -15,6 +15,7 @@ from mast3r_engine.localisation.rigid_motion import invert, rigid
 
 Floats = NDArray[np.float64]
 
+FROM_MAPS = ("query_maps_aligned", "reference_maps_aligned")  # rest on the network's point maps alone, not on matches
 ROUNDS = 8  # of iteratively reweighted least squares
 
 
@@ -27,18 +28,12 @@ class Candidate:
     score: float
 
 
-def best_candidate(
+def find_candidates(
     pair: PairObservation,
     inlier_pixels: float,
     seed: int,
-) -> Candidate | None:
-    """The candidate that most matches agree with; None when there is none at all."""
-    candidates = all_candidates(pair, inlier_pixels, seed)
-    return max(candidates, key=lambda candidate: candidate.score, default=None)
-
-
-def all_candidates(pair: PairObservation, inlier_pixels: float, seed: int) -> list[Candidate]:
-    """Every candidate that could be computed."""
+) -> list[Candidate]:
+    """Every candidate that could be computed, the one that most matches agree with first."""
     reference, query = pair.samples_reference, pair.samples_query
     poses = {
         "essential": _essential_with_scale(pair, inlier_pixels, seed),
@@ -59,11 +54,12 @@ def all_candidates(pair: PairObservation, inlier_pixels: float, seed: int) -> li
         "query_maps_aligned": align_maps(query),
         "reference_maps_aligned": _flip(align_maps(reference)),
     }
-    return [
+    candidates = [
         Candidate(method, pose, judge_pose(pair, pose, inlier_pixels).score)
         for method, pose in poses.items()
         if pose is not None and np.isfinite(pose).all()
     ]
+    return sorted(candidates, key=lambda candidate: -candidate.score)
 
 
 def metric_translation(

@@ -11,7 +11,8 @@ from mast3r_engine.localisation.refine import Refined
 Floats = NDArray[np.float64]
 
 PATCHES = 16  # along the longer side of the reference
-MODEL_PATCHES = 20.0  # weight of the model's own score covariance against that of the patches
+WHITE_PATCHES, MODEL_PATCHES = 20.0, 2.0  # weights of single matches' scatter, and of the model's, against that of the patches
+LEVERAGE = 0.7  # between none (0) and full (1); what the calibration study finds right
 
 
 def pose_covariance(refined: Refined) -> Floats:  # (6, 6)
@@ -22,24 +23,24 @@ def pose_covariance(refined: Refined) -> Floats:  # (6, 6)
     """
     model, state, noise = refined.model, refined.state, refined.noise
     prior = np.diag(model.prior_precision(noise))
-    data = model.normal_equations(state, noise)[0] - prior
-    scores = model.scores(state, noise)
+    data = model.normal_equations(state, refined.directions, noise)[0] - prior
+    scores = model.scores(refined.directions, noise)
     clustered = _sum_by_patch(scores, _patches(refined))
     own = scores.T @ scores
     count = float(len(clustered))
-    scatter = (count * clustered.T @ clustered + MODEL_PATCHES * own) / (count + MODEL_PATCHES)
+    # Where the residuals vanish (the same image twice) the model's own scores, whose covariance is its Hessian, keep it regular.
+    scatter = count * clustered.T @ clustered + WHITE_PATCHES * own + MODEL_PATCHES * data
+    scatter /= count + WHITE_PATCHES + MODEL_PATCHES
     inverse = np.linalg.inv(_curvature(refined) * data + prior)
     fitted = float(np.trace(inverse @ data))  # unknowns that the data determine
-    # Fitting shrinks the scores. Full leverage correction would be the ratio itself; patches share fitted unknowns with their
-    # neighbours, and its square root is what the calibration study finds right.
-    scatter *= np.sqrt(count / max(count - fitted, 0.3 * count))
+    scatter *= (count / max(count - fitted, 0.3 * count)) ** LEVERAGE  # fitting shrinks the scores
     pose: Floats = (inverse @ (scatter + prior) @ inverse)[:6, :6]
     return 0.5 * (pose + pose.T)
 
 
 def _curvature(refined: Refined) -> float:
     """Mean second derivative of the loss over mean weight; Gauss-Newton alone takes them as equal."""
-    squared = np.concatenate([whitened_square(d, refined.noise) for d in refined.model.directions(refined.state)])
+    squared = np.concatenate([whitened_square(d, refined.noise) for d in refined.directions])
     squared = squared[np.isfinite(squared)]
     if len(squared) == 0:
         return 1.0

@@ -16,7 +16,7 @@ def spline_basis(
     height: int,
     width: int,
 ) -> Floats:  # (M, n)
-    """Values of the splines at the pixels, scaled so that independent coefficients of unit variance give a field of unit variance."""
+    """Values of the splines at the pixels, scaled so that white coefficients of unit variance give a field of unit variance."""
     spacing = max(height, width) / CELLS
     columns = _along(xy[:, 0] + 0.5, width, spacing)
     rows = _along(xy[:, 1] + 0.5, height, spacing)

@@ -43,7 +43,7 @@ def fuse_poses(
     """Fuse one pose or more; those that contradict the largest group that agrees are left out."""
     members = _largest_group(poses, covariances)
     fused = poses[members[0]]
-    information = [np.linalg.inv(covariances[k]) for k in members]
+    information: list[Floats] = [np.linalg.inv(covariances[k]).astype(np.float64) for k in members]
     for _ in range(ROUNDS):
         pull = sum((W @ left_difference(poses[k], fused) for k, W in zip(members, information, strict=True)), np.zeros(6))
         step = np.linalg.solve(np.sum(information, axis=0), pull)

@@ -62,8 +62,7 @@ def localize(
     clock.lap("match")
     estimates = [_estimate(pair, options, metric) for pair in pairs]
     answer = _Answer(encoded_query, encoded, pairs, estimates, metric)
-    result = _localize_alone(answer, clock) if poses is None else _localize_in_world(answer, poses, clock)
-    return result
+    return _localize_alone(answer, clock) if poses is None else _localize_in_world(answer, poses, clock)
 
 
 class _Clock:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.localisation.agreement import Agreement, judge_directions, judge_pose
-from mast3r_engine.localisation.candidates import best_candidate
+from mast3r_engine.localisation.candidates import FROM_MAPS, find_candidates
 from mast3r_engine.localisation.covariance import pose_covariance
 from mast3r_engine.localisation.observation import PairObservation
 from mast3r_engine.localisation.planarity import refuse_plane
@@ -19,6 +19,7 @@ from mast3r_engine.localisation.trust import (
     median_parallax,
     refuse_contradiction,
     refuse_matches,
+    refuse_other_pose,
     refuse_parallax,
     refuse_uncertainty,
 )
@@ -51,24 +52,27 @@ def estimate_pair_pose(
     metric: bool = True,
 ) -> PairPose:
     """Estimate, refine and judge the pose query -> reference."""
-    candidate = best_candidate(pair, options.inlier_pixels, options.seed)
-    if candidate is None:
+    candidates = find_candidates(pair, options.inlier_pixels, options.seed)
+    if not candidates:
         return _nothing(len(pair), refuse_matches(len(pair), 0, options) or ("no_overlap", "no candidate pose could be computed"))
+    candidate = candidates[0]
     gate = judge_pose(pair, candidate.pose, options.inlier_pixels).gate
     if gate.sum() < options.min_inliers:
-        inliers = int(judge_pose(pair, candidate.pose, options.inlier_pixels).inliers.sum())
-        return _nothing(len(pair), refuse_matches(len(pair), inliers, options) or ("too_few_inliers", f"{inliers} inliers"))
+        few = int(gate.sum())
+        return _nothing(len(pair), refuse_matches(len(pair), few, options) or ("too_few_inliers", f"{few} inliers"))
     refined, agreement = _refine(pair, candidate.pose, gate, focal_sigmas, options)
     pose, covariance = refined.state.pose, pose_covariance(refined)
     inliers = agreement.inliers
     kept = pair.take(inliers)
     parallax = median_parallax(kept, pose)
+    depth = float(np.median(kept.depth_reference)) if len(kept) else float("nan")
     refusal = (
         refuse_matches(len(pair), int(inliers.sum()), options)
+        or refuse_other_pose(pose, [other.pose for other in candidates if other.method in FROM_MAPS], depth)
         or refuse_contradiction(refined.log_scale_gap, agreement.one_sided, metric)
         or refuse_parallax(parallax, options)
         or refuse_plane(kept, pose, options.inlier_pixels, options.seed)
-        or refuse_uncertainty(covariance, float(np.median(kept.depth_reference)), options)
+        or refuse_uncertainty(covariance, depth, options)
     )
     reprojection = _reprojection(build_model(kept), refined)
     return PairPose(pose, covariance, len(pair), int(inliers.sum()), reprojection, parallax, candidate.method, refusal)

@@ -18,6 +18,7 @@ from mast3r_engine.localisation.reprojection import SHARED, Direction, query_to_
 from mast3r_engine.localisation.rigid_motion import perturb_left
 
 Floats = NDArray[np.float64]
+Directions = tuple[Direction, Direction]  # reference -> query, query -> reference
 
 TAIL = 4.0  # degrees of freedom of the Student-t distribution; 4 suits matches with a few per cent of gross errors
 FIXED = 1e12  # prior precision of what is known exactly
@@ -71,7 +72,7 @@ class PoseModel:
         zeros = (np.zeros(self.basis_reference.shape[1]), np.zeros(self.basis_query.shape[1]))
         return PoseState(pose, np.zeros(2), *zeros)
 
-    def directions(self, state: PoseState) -> tuple[Direction, Direction]:
+    def directions(self, state: PoseState) -> Directions:
         """Residuals of both directions."""
         forward = reference_to_query(self.pair, state.pose, state.log_focals, self.basis_reference @ state.depth_reference)
         backward = query_to_reference(self.pair, state.pose, state.log_focals, self.basis_query @ state.depth_query)
@@ -85,52 +86,51 @@ class PoseModel:
             precision[0] = 1 / noise.scale**2
         return np.concatenate([np.zeros(6), focals, *depths])
 
-    def cost(self, state: PoseState, noise: Noise) -> float:
-        """Negative log posterior but for constants of the noise."""
+    def cost(self, state: PoseState, directions: Directions, noise: Noise) -> float:
+        """Negative log posterior but for constants of the noise; `directions` are the state's."""
         total = 0.5 * float(self.prior_precision(noise)[6:] @ state.nuisance() ** 2)
-        for direction in self.directions(state):
+        for direction in directions:
             squared = whitened_square(direction, noise)
             total += 0.25 * (TAIL + 2) * float(np.log1p(squared[direction.front] / TAIL).sum())
             total += 1e3 * float((~direction.front).sum())  # no step may hide points behind a camera
         return total
 
-    def normal_equations(self, state: PoseState, noise: Noise) -> tuple[Floats, Floats]:  # (u, u), (u,)
+    def normal_equations(self, state: PoseState, directions: Directions, noise: Noise) -> tuple[Floats, Floats]:  # (u, u), (u,)
         """Gauss-Newton Hessian with the robust weights, and gradient."""
         precision = self.prior_precision(noise)
         H = np.diag(precision)
         g = np.concatenate([np.zeros(6), precision[6:] * state.nuisance()])
-        for direction, basis, block in self.blocks(state):
+        for direction, basis, block in self._blocks(directions):
             whitener = inverse_covariance(direction, noise)
             weight = 0.5 * robust_weight(whitened_square(direction, noise)) * direction.front
             weighted = whitener * weight[:, None, None]  # (M, 2, 2)
             by_shared = weighted @ direction.by_shared  # (M, 2, SHARED)
             by_error = (weighted @ direction.by_depth_error[:, :, None])[:, :, 0]  # (M, 2)
-            H[:SHARED, :SHARED] += np.einsum("mai,maj->ij", direction.by_shared, by_shared)
+            H[:SHARED, :SHARED] += direction.by_shared.reshape(-1, SHARED).T @ by_shared.reshape(-1, SHARED)
             H[block, block] += (basis * (by_error * direction.by_depth_error).sum(1)[:, None]).T @ basis
             cross = (direction.by_shared * by_error[:, :, None]).sum(1).T @ basis
             H[:SHARED, block] += cross
             H[block, :SHARED] += cross.T
-            g[:SHARED] += np.einsum("mai,ma->i", by_shared, direction.residual)
+            g[:SHARED] += by_shared.reshape(-1, SHARED).T @ direction.residual.ravel()
             g[block] += basis.T @ (by_error * direction.residual).sum(1)
         return H, g
 
-    def scores(self, state: PoseState, noise: Noise) -> Floats:  # (M, u)
+    def scores(self, directions: Directions, noise: Noise) -> Floats:  # (M, u)
         """Gradient of every match's own cost, both directions together."""
         scores = np.zeros((len(self.pair), SHARED + self.basis_reference.shape[1] + self.basis_query.shape[1]))
-        for direction, basis, block in self.blocks(state):
+        for direction, basis, block in self._blocks(directions):
             weight = 0.5 * robust_weight(whitened_square(direction, noise)) * direction.front
             pull = (inverse_covariance(direction, noise) @ direction.residual[:, :, None])[:, :, 0] * weight[:, None]
-            scores[:, :SHARED] += np.einsum("mai,ma->mi", direction.by_shared, pull)
+            scores[:, :SHARED] += (direction.by_shared * pull[:, :, None]).sum(axis=1)
             scores[:, block] += basis * (direction.by_depth_error * pull).sum(1)[:, None]
         return scores
 
-    def blocks(self, state: PoseState) -> list[tuple[Direction, Floats, slice]]:
+    def _blocks(self, directions: Directions) -> list[tuple[Direction, Floats, slice]]:
         """Each direction with the basis of its depth error and the place of that basis among the unknowns."""
-        forward, backward = self.directions(state)
         split = SHARED + self.basis_reference.shape[1]
         return [
-            (forward, self.basis_reference, slice(SHARED, split)),
-            (backward, self.basis_query, slice(split, split + self.basis_query.shape[1])),
+            (directions[0], self.basis_reference, slice(SHARED, split)),
+            (directions[1], self.basis_query, slice(split, split + self.basis_query.shape[1])),
         ]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mast3r_engine.localisation.observation import PairObservation
 from mast3r_engine.localisation.pose_model import (
+    Directions,
     Noise,
     PoseModel,
     PoseState,
@@ -20,9 +21,10 @@ from mast3r_engine.localisation.reprojection import SHARED
 
 Floats = NDArray[np.float64]
 
-ROUNDS = 8  # of noise estimation
+ROUNDS = 6  # of noise estimation
 STEPS = 4  # Levenberg-Marquardt steps per round
-TOLERANCE = 1e-7  # relative fall of the cost at which a round ends
+ENOUGH = 1e-3  # fall of the negative log posterior at which a round ends: a shift of 0.05 standard deviations
+SETTLED = 0.02  # relative change of the noise at which the rounds end
 
 START = Noise(pixel=1.0, depth=0.01, field=0.03, scale=0.03, log_focals=(0.0, 0.0))
 FIELD_PRIOR = (0.02, 8.0)  # expected smooth depth error, and how many observations that expectation counts as
@@ -37,6 +39,7 @@ class Refined:
 
     model: PoseModel
     state: PoseState
+    directions: Directions  # residuals at the state
     noise: Noise
 
     @property
@@ -58,45 +61,50 @@ def refine_pose(
     """Refine a pose over both reprojection directions with the metric depths as prior."""
     model = build_model(pair)
     state, noise = model.start(pose), replace(START, log_focals=log_focals)
-    noise = replace(noise, pixel=_starting_pixel_noise(model, state, noise))
+    directions = model.directions(state)
+    noise = replace(noise, pixel=_starting_pixel_noise(directions, noise))
     for _ in range(ROUNDS):
         before = noise
-        state = _descend(model, state, noise)
-        noise = _estimate_noise(model, state, noise)
-        if abs(np.log(noise.pixel / before.pixel)) + abs(np.log(noise.field / before.field)) < 0.01:
+        state, directions = _descend(model, state, directions, noise)
+        noise = _estimate_noise(model, state, directions, noise)
+        if max(abs(np.log(noise.pixel / before.pixel)), abs(np.log(noise.field / before.field))) < SETTLED:
             break
-    return Refined(model, _descend(model, state, noise), noise)
+    state, directions = _descend(model, state, directions, noise)
+    return Refined(model, state, directions, noise)
 
 
-def _starting_pixel_noise(model: PoseModel, state: PoseState, noise: Noise) -> float:
-    squared = np.concatenate([whitened_square(direction, noise) for direction in model.directions(state)])
-    return float(np.clip(np.sqrt(np.median(squared[np.isfinite(squared)]) / 2), 0.5, 8.0)) if len(squared) else 1.0
+def _starting_pixel_noise(directions: Directions, noise: Noise) -> float:
+    squared = np.concatenate([whitened_square(direction, noise) for direction in directions])
+    squared = squared[np.isfinite(squared)]
+    return float(np.clip(np.sqrt(np.median(squared) / 2), 0.5, 8.0)) if len(squared) else 1.0
 
 
-def _descend(model: PoseModel, state: PoseState, noise: Noise) -> PoseState:
+def _descend(model: PoseModel, state: PoseState, directions: Directions, noise: Noise) -> tuple[PoseState, Directions]:
     damping = 1e-4
-    cost = model.cost(state, noise)
+    cost = model.cost(state, directions, noise)
     for _ in range(STEPS):
-        H, g = model.normal_equations(state, noise)
+        H, g = model.normal_equations(state, directions, noise)
         for _ in range(6):
-            step = -np.linalg.solve(H + damping * np.diag(np.diag(H)), g)
+            step: Floats = -np.linalg.solve(H + damping * np.diag(np.diag(H)), g).astype(np.float64)
             candidate = state.moved(step)
-            candidate_cost = model.cost(candidate, noise)
+            candidate_directions = model.directions(candidate)
+            candidate_cost = model.cost(candidate, candidate_directions, noise)
             if candidate_cost <= cost:
                 break
             damping = max(damping, 1e-6) * 10
         else:
-            return state
-        fall, state, cost = cost - candidate_cost, candidate, candidate_cost
-        damping /= 10
-        if fall <= TOLERANCE * max(cost, 1.0):
             break
-    return state
+        fall, cost = cost - candidate_cost, candidate_cost
+        state, directions = candidate, candidate_directions
+        damping /= 10
+        if fall <= ENOUGH:
+            break
+    return state, directions
 
 
-def _estimate_noise(model: PoseModel, state: PoseState, noise: Noise) -> Noise:
+def _estimate_noise(model: PoseModel, state: PoseState, directions: Directions, noise: Noise) -> Noise:
     """Maximum of the evidence (MacKay's fixed point) for pixel, field and scale noise, with weak priors on the latter two."""
-    posterior = np.linalg.inv(model.normal_equations(state, noise)[0])[SHARED:, SHARED:]
+    posterior: Floats = np.linalg.inv(model.normal_equations(state, directions, noise)[0]).astype(np.float64)[SHARED:, SHARED:]
     split = len(state.depth_reference)
     coefficients = np.concatenate([state.depth_reference, state.depth_query])
     squares, spread = coefficients**2, np.diag(posterior)
@@ -108,7 +116,7 @@ def _estimate_noise(model: PoseModel, state: PoseState, noise: Noise) -> Noise:
     ]
     return replace(
         noise,
-        pixel=_pixel_noise(model, state, noise),
+        pixel=_pixel_noise(directions, noise),
         field=_amplitude(squares[~is_scale], spread[~is_scale], noise.field, *FIELD_PRIOR),
         scale=_amplitude(squares[is_scale], spread[is_scale], noise.scale, float(np.sqrt(np.mean(bumps))), SCALE_PRIOR),
     )
@@ -126,8 +134,8 @@ def _amplitude(squares: Floats, spread: Floats, present: float, expected: float,
     return max(float(np.sqrt((count * expected**2 + squares.sum()) / (count + determined))), FIELD_FLOOR)
 
 
-def _pixel_noise(model: PoseModel, state: PoseState, noise: Noise) -> float:
-    squared = np.concatenate([whitened_square(direction, noise) for direction in model.directions(state)])
+def _pixel_noise(directions: Directions, noise: Noise) -> float:
+    squared = np.concatenate([whitened_square(direction, noise) for direction in directions])
     squared = squared[np.isfinite(squared)]
     if len(squared) == 0:
         return noise.pixel

@@ -108,4 +108,5 @@ def _by_source_focal(
     points: Floats,  # (M, 3)
 ) -> Floats:  # (M, 2, 1)
     lateral = points * np.array([1.0, 1.0, 0.0])  # a longer focal length pulls the ray to the axis
-    return -(by_source @ lateral[:, :, None])
+    derivative: Floats = -(by_source @ lateral[:, :, None])
+    return derivative

@@ -74,7 +74,8 @@ class Localization:
     def position_covariance(self) -> Floats:  # (3, 3)
         """Covariance of `position`."""
         from_left = np.concatenate([np.eye(3), -_skew(self.position)], axis=1)
-        return from_left @ self.covariance @ from_left.T
+        covariance: Floats = from_left @ self.covariance @ from_left.T
+        return covariance
 
     @property
     def reference2query(self) -> Floats:  # (4, 4)
@@ -85,7 +86,8 @@ class Localization:
     def body_covariance(self) -> Floats:  # (6, 6)
         """The same uncertainty as a right perturbation: in the query camera's own axes, as pose graphs often take it."""
         carry = adjoint(self.reference2query)
-        return carry @ self.covariance @ carry.T
+        covariance: Floats = carry @ self.covariance @ carry.T
+        return covariance
 
 
 def _skew(v: Floats) -> Floats:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mast3r_engine.evaluation.trajectory import rotation_angle
 from mast3r_engine.localisation.observation import PairObservation
 from mast3r_engine.options import LocalizeOptions
 
@@ -15,7 +17,7 @@ Floats = NDArray[np.float64]
 Reason = Literal[
     "no_overlap",  # the matches agree on no pose
     "too_few_inliers",  # they agree, but too few do
-    "inconsistent_directions",  # the two decoder passes, or the two directions of reprojection, contradict each other
+    "inconsistent_directions",  # the passes, the directions of reprojection, or matches and maps contradict each other
     "planar_degeneracy",  # all points on one plane, and a second pose explains them as well
     "low_parallax",  # the rays are nearly parallel: translation and scale rest on the predicted depth alone
     "uncertain",  # the covariance is too large
@@ -23,6 +25,8 @@ Reason = Literal[
 ]
 
 MAX_SCALE_GAP = 0.35  # log ratio of the sizes that the two passes give
+MAX_MAP_ROTATION = 30.0  # degrees between the pose of the matches and that of the point maps
+MAX_MAP_DISTANCE = 0.5  # between their camera centres, as a fraction of the median depth
 MAX_ONE_SIDED = 0.6  # fraction of matches that agree in one direction only
 
 Refusal = tuple[Reason, str]
@@ -60,6 +64,26 @@ def refuse_contradiction(log_scale_gap: float, one_sided: float, metric: bool) -
             f"{one_sided:.0%} of the matches agree in one direction only; it must be below {MAX_ONE_SIDED:.0%}",
         )
     return None
+
+
+def refuse_other_pose(
+    pose: Floats,  # (4, 4) from the matches
+    from_maps: Sequence[Floats],  # (4, 4) each, from the point maps alone
+    depth: float,  # median of the inliers
+) -> Refusal | None:
+    """Matches of look-alikes can agree among themselves on a wrong pose; the network's own point maps then disagree with it."""
+    gaps = [
+        (float(rotation_angle(pose[:3, :3], other[:3, :3])), float(np.linalg.norm(pose[:3, 3] - other[:3, 3])))
+        for other in from_maps
+    ]
+    if not gaps or any(angle < MAX_MAP_ROTATION and distance < MAX_MAP_DISTANCE * depth for angle, distance in gaps):
+        return None
+    angle, distance = min(gaps)
+    return (
+        "inconsistent_directions",
+        f"the matches' pose lies {angle:.0f} degrees and {distance:.2g} away from that of the point maps "
+        f"(median depth {depth:.2g}); look-alikes in two different places?",
+    )
 
 
 def refuse_parallax(parallax: float, options: LocalizeOptions) -> Refusal | None:
