@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -172,4 +173,6 @@ def mapfree(
 
 def main() -> None:
     """Run the command line."""
+    # Idle OpenMP threads that spin take the processor from queue, API and each other; read when torch is first loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
