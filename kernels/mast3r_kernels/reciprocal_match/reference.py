@@ -14,8 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-QUERY_ROWS = 1024
+QUERY_ROWS = 512
 DATABASE_ROWS = 4096
+GROUP = 64  # similarities whose greatest is looked at first
 CANDIDATES = 65536  # ranked at a time
 SMALLEST_NORMAL = 2.0**-126  # float32 products below it may be flushed to zero
 
@@ -108,14 +109,27 @@ def _nearest_of_block(
     for k in range(0, len(database), DATABASE_ROWS):
         block = database[k : k + DATABASE_ROWS]
         similarity = queries.to(product_type) @ block.to(product_type).T
-        top = torch.maximum(top, similarity.amax(1).double())
+        grouped = similarity.unflatten(1, (-1, GROUP if len(block) % GROUP == 0 else len(block)))
+        tops = grouped.amax(2)
+        top = torch.maximum(top, tops.amax(1).double())
         # Rounded down, the float32 threshold keeps whatever the float64 one keeps.
         threshold = torch.nextafter((top - margin).to(product_type), torch.full_like(top, -torch.inf, dtype=product_type))
-        rows, columns = torch.nonzero(similarity >= threshold[:, None], as_tuple=True)
+        rows, columns = _candidates(grouped, tops, threshold)
         for part in range(0, len(rows), CANDIDATES):
             r, c = rows[part : part + CANDIDATES], columns[part : part + CANDIDATES]
             _keep_best(score, index, r, c + k, score_pairs(queries[r], block[c]))
     return index
+
+
+def _candidates(
+    grouped: Tensor,  # (n, G, g) similarities
+    tops: Tensor,  # (n, G) their greatest in each group
+    threshold: Tensor,  # (n,)
+) -> tuple[Tensor, Tensor]:  # (k,), (k,) row and column, G * g to a row, of what reaches the threshold, in order
+    """Look into those groups alone whose greatest similarity reaches the threshold."""
+    rows, groups = torch.nonzero(tops >= threshold[:, None], as_tuple=True)
+    which, places = torch.nonzero(grouped[rows, groups] >= threshold[rows, None], as_tuple=True)
+    return rows[which], groups[which] * grouped.shape[2] + places
 
 
 def _product_type() -> torch.dtype:
