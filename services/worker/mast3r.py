@@ -8,7 +8,7 @@ import torch
 
 from mast3r_engine import load_network, reconstruct
 from mast3r_engine.checkpoints import load_default_network
-from mast3r_engine.errors import InvalidImageError
+from mast3r_engine.errors import InvalidImageError, TooFewImagesError
 from mast3r_engine.export import FORMATS, write_artifacts
 from mast3r_engine.network import Network
 from services.adapters.settings import Settings
@@ -18,6 +18,7 @@ from services.worker.translate import ALWAYS, to_options, to_result
 log = logging.getLogger("m3r.worker")
 
 UNTRAINED = "untrained network: the geometry is meaningless"
+REASONS_TOLD = 5
 EXPORT_SHARE = 0.03  # of the whole job, for writing the files
 
 
@@ -41,13 +42,17 @@ class Mast3rEngine:
         def leave_out(index: int, error: InvalidImageError) -> None:
             unusable[index] = error.reason
 
-        scene = reconstruct(
-            [photo.path for photo in job.photos],
-            self._net,
-            to_options(job.options),
-            on_progress=lambda stage, fraction: on_progress(stage, fraction * (1 - EXPORT_SHARE)),
-            on_invalid=None if job.strict_images else leave_out,
-        )
+        try:
+            scene = reconstruct(
+                [photo.path for photo in job.photos],
+                self._net,
+                to_options(job.options),
+                on_progress=lambda stage, fraction: on_progress(stage, fraction * (1 - EXPORT_SHARE)),
+                on_invalid=None if job.strict_images else leave_out,
+            )
+        except TooFewImagesError as error:
+            reasons = "; ".join(f"{job.photos[index].name}: {reason}" for index, reason in list(unusable.items())[:REASONS_TOLD])
+            raise TooFewImagesError(f"{error} ({reasons})") from error
         wanted = list(dict.fromkeys([*ALWAYS, *job.outputs]))
         write_artifacts(scene, job.folder, wanted, lambda done: on_progress("export", 1 - EXPORT_SHARE * (1 - done)))
         files = [EngineFile(name, job.folder / name, FORMATS[name].media_type) for name in wanted]
