@@ -25,6 +25,12 @@ _MEANINGS = {
     507: "The store has no room",
 }
 
+# What can be done with the job that an answer holds (OpenAPI links; tools follow them).
+JOB_LINKS: dict[str, Any] = {
+    operation: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
+    for operation in ("getJob", "cancelJob", "deleteJob", "streamJobEvents", "listArtifacts", "downloadArtifacts")
+}
+
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """List the refusals of a route, with those every route has."""

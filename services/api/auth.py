@@ -45,7 +45,7 @@ def check_bind(settings: Settings) -> None:
     )
 
 
-def authorize(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+async def authorize(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
     """Let a request pass that carries a key of ours, or any request when no key is set."""
     settings: Settings = request.app.state.settings
     if settings.api_key_sha256s and not (credentials and _is_known(credentials.credentials, settings.api_key_sha256s)):

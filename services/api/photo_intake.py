@@ -18,30 +18,61 @@ from services.contract.problems import FieldError
 
 
 class PhotoIntake:
-    """Collects the photographs of a capture. Its methods block; call them from a thread, one at a time."""
+    """Collects the photographs of a capture. Several may be stored at a time, each from a thread of its own."""
 
     def __init__(self, capture_id: str, objects: ObjectStore, settings: Settings) -> None:
         self.capture_id = capture_id
-        self.images: list[ImageInput] = []
-        self.faults: list[FieldError] = []  # photographs that cannot be used, and why
         self.warnings: list[str] = []
         self._objects = objects
         self._settings = settings
         self._names: set[str] = set()
+        self._images: dict[int, ImageInput] = {}  # by their place in the request
+        self._faults: dict[int, FieldError] = {}
 
-    def add_photo(self, filename: str, file: BinaryIO, at: int) -> None:
-        """Take one uploaded photograph, the `at`-th; closes the file.
+    @property
+    def images(self) -> list[ImageInput]:
+        """The usable photographs, in the order they were sent."""
+        return [self._images[at] for at in sorted(self._images)]
+
+    @property
+    def faults(self) -> list[FieldError]:
+        """The photographs that cannot be used, and why."""
+        return [self._faults[at] for at in sorted(self._faults)]
+
+    def take_name(self, filename: str, at: int, pointer: str) -> str:
+        """Make the `at`-th photograph's name safe; raises ProblemError duplicate_name."""
+        name = safe_photo_name(filename) or f"image_{at:03d}"
+        if name in self._names:
+            detail = f"two photographs are named {printable(name)!r}; names must differ, and folders do not count"
+            raise ProblemError(422, ProblemCode.DUPLICATE_NAME, detail, [FieldError(pointer=pointer, message=detail)])
+        self._names.add(name)
+        return name
+
+    def add_photo(self, name: str, file: BinaryIO, at: int, pointer: str) -> None:
+        """Inspect one photograph and store it, or note what is wrong with it; closes the file. Blocks.
 
         Raises:
-            ProblemError: duplicate_name.
             ObjectStoreError: the store failed.
         """
-        pointer = f"/images/{at}"
         with file:
-            self._add(self._take_name(filename, at, pointer), file, pointer)
+            try:
+                header = inspect_photo(file, self._settings.max_photo_pixels)
+            except UnusablePhotoError as error:
+                self._faults[at] = FieldError(pointer=pointer, message=f"{name!r}: {error}")
+                return
+            file.seek(0)
+            stored = self._objects.put(keys.capture_image(self.capture_id, name), file, header.media_type)
+        self._images[at] = ImageInput(
+            name=name,
+            bytes=stored.bytes,
+            sha256=stored.sha256,
+            media_type=header.media_type,
+            width=header.width,
+            height=header.height,
+        )
 
     def add_archive(self, file: BinaryIO) -> None:
-        """Take every photograph of a zip; closes the file.
+        """Take every photograph of a zip; closes the file. Blocks.
 
         Raises:
             ProblemError: invalid_archive, duplicate_name, too_many_images or too_large; nothing is to be kept.
@@ -52,12 +83,11 @@ class PhotoIntake:
         with file:
             for at, photo in enumerate(read_archive(file, limits, self.warnings)):
                 check_count(at + 1, limit.max_photos)
-                name = self._take_name(photo.name, at, "/archive")
+                name = self.take_name(photo.name, at, "/archive")
                 if photo.file is None:
-                    self.faults.append(FieldError(pointer="/archive", message=f"{name!r}: {photo.fault}"))
-                    continue
-                with photo.file:
-                    self._add(name, photo.file, "/archive")
+                    self._faults[at] = FieldError(pointer="/archive", message=f"{name!r}: {photo.fault}")
+                else:
+                    self.add_photo(name, photo.file, at, "/archive")
 
     def discard(self) -> None:
         """Remove what was stored."""
@@ -77,33 +107,6 @@ class PhotoIntake:
         self.warnings += [f"photo left out: {fault.message}" for fault in self.faults]
         if len(self.images) == 1:
             self.warnings.append("only one usable photo: depth and scale come from it alone, nothing confirms them")
-
-    def _add(self, name: str, file: BinaryIO, pointer: str) -> None:
-        try:
-            header = inspect_photo(file, self._settings.max_photo_pixels)
-        except UnusablePhotoError as error:
-            self.faults.append(FieldError(pointer=pointer, message=f"{name!r}: {error}"))
-            return
-        file.seek(0)
-        stored = self._objects.put(keys.capture_image(self.capture_id, name), file, header.media_type)
-        self.images.append(
-            ImageInput(
-                name=name,
-                bytes=stored.bytes,
-                sha256=stored.sha256,
-                media_type=header.media_type,
-                width=header.width,
-                height=header.height,
-            )
-        )
-
-    def _take_name(self, filename: str, at: int, pointer: str) -> str:
-        name = safe_photo_name(filename) or f"image_{at:03d}"
-        if name in self._names:
-            detail = f"two photographs are named {printable(name)!r}; names must differ, and folders do not count"
-            raise ProblemError(422, ProblemCode.DUPLICATE_NAME, detail, [FieldError(pointer=pointer, message=detail)])
-        self._names.add(name)
-        return name
 
 
 def check_count(count: int, limit: int) -> None:

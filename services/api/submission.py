@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import redis
 from anyio import to_thread
@@ -21,6 +22,7 @@ from services.api.options_check import check_pairs
 from services.api.photo_intake import PhotoIntake, check_count
 from services.api.problems import ProblemError, invalid_field
 from services.api.submission_form import TEXT_FIELDS, JobRequest, read_form
+from services.api.upload_lanes import UploadLanes
 from services.api.wiring import Services
 from services.contract import keys
 from services.contract.codes import ProblemCode
@@ -89,19 +91,20 @@ async def _check_length(request: Request, services: Services) -> None:
 
 async def _receive(content_type: str, chunks: AsyncIterator[bytes], intake: PhotoIntake, services: Services) -> JobRequest:
     """Read the body: photographs go to the store as they come, text is kept for the end."""
-    settings, threads = services.settings, services.upload_threads
+    settings = services.settings
     limit = _FileLimits(settings)
     body = MultipartBody(content_type, settings.max_capture_bytes + FORM_OVERHEAD_BYTES, limit.of_part)
     fields: dict[str, list[str]] = {}
-    async with contextlib.aclosing(body.parts(chunks)) as parts:
+    async with UploadLanes(services.upload_threads) as lanes, contextlib.aclosing(body.parts(chunks)) as parts:
         async for part in parts:
             if isinstance(part, FilePart) and part.name == "images":
-                await to_thread.run_sync(intake.add_photo, part.filename, part.file, limit.photos - 1, limiter=threads)
+                await lanes.start(_photo_work(intake, part, limit.photos - 1))
             elif isinstance(part, FilePart) and part.name == "archive":
-                await to_thread.run_sync(intake.add_archive, part.file, limiter=threads)
+                await lanes.start(partial(intake.add_archive, part.file))
             else:
                 name, text = _text_of(part)
                 fields.setdefault(name, []).append(text)
+        await lanes.finish()
     wanted = read_form(fields)
     pairs = wanted.options.get("pairs")
     # Pairs name photographs by number, so none may be left out.
@@ -109,6 +112,17 @@ async def _receive(content_type: str, chunks: AsyncIterator[bytes], intake: Phot
     if pairs:
         check_pairs(wanted.options, len(intake.images))
     return wanted
+
+
+def _photo_work(intake: PhotoIntake, part: FilePart, at: int) -> Callable[[], None]:
+    """What is to be done with the `at`-th photograph; raises ProblemError when its name is taken."""
+    pointer = f"/images/{at}"
+    try:
+        name = intake.take_name(part.filename, at, pointer)
+    except ProblemError:
+        part.file.close()
+        raise
+    return partial(intake.add_photo, name, part.file, at, pointer)
 
 
 class _FileLimits:

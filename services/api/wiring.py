@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from services.adapters.async_job_store import AsyncJobStore
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
-from services.adapters.objects import ObjectStore, open_store
+from services.adapters.objects import ObjectStore, ObjectStoreError, open_store
 from services.adapters.queue import JobQueue
 from services.adapters.reaper import ReaperThread
 from services.adapters.settings import Settings
@@ -47,6 +47,8 @@ class Services:
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Open everything, and a reaper beside it. Stores that do not answer yet are no error: requests say so until they do."""
     objects = open_store(settings)
+    with contextlib.suppress(ObjectStoreError):
+        await to_thread.run_sync(objects.check)  # makes a new directory store's folder
     jobs, blocking_jobs = AsyncJobStore(settings), JobStore(settings)
     queue = JobQueue(settings, blocking_jobs.redis)
     watch = JobWatch(jobs, metrics)
@@ -74,8 +76,8 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         blocking_jobs.redis.close()
 
 
-def get_services(request: Request) -> Services:
-    """Hand the application's services to a route."""
+async def get_services(request: Request) -> Services:
+    """Hand the application's services to a route. A coroutine, since others are run in threads."""
     services: Services = request.app.state.services
     return services
 

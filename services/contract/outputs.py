@@ -1,6 +1,9 @@
-"""Artefacts a job may ask for by name, and the files they become."""
+"""Artefacts a job may ask for, by file name."""
 
 from __future__ import annotations
 
-OUTPUTS: dict[str, str] = {"ply": "scene.ply", "poses": "poses.json", "preview": "preview.png"}
-"""Made always; naming them is allowed."""
+ALWAYS: tuple[str, ...] = ("scene.ply", "poses.json", "preview.png")
+"""Made for every job; naming them is allowed."""
+
+OUTPUTS: tuple[str, ...] = ALWAYS
+"""All that can be asked for."""

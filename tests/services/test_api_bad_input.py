@@ -257,8 +257,8 @@ def test_unknown_and_wrong_options(api: Api, options: str, pointer: str) -> None
     ("field", "value", "pointer"),
     [
         ("preset", "best", "/preset"),
-        ("outputs", "ply,hologram", "/outputs/1"),
-        ("outputs", '["ply", 3]', "/outputs"),
+        ("outputs", "scene.ply,hologram", "/outputs/1"),
+        ("outputs", '["scene.ply", 3]', "/outputs"),
         ("labels", '{"a": 1}', "/labels"),
         ("labels", "site", "/labels"),
         ("strict_images", "perhaps", "/strict_images"),

@@ -42,7 +42,7 @@ def test_unknown_paths(api: Api, path: str) -> None:
         ("POST", "/v1/jobs", "GET, HEAD, OPTIONS"),
         ("PUT", "/v1/jobs/job_1", "DELETE, GET, HEAD, OPTIONS"),
         ("DELETE", "/v1/info", "GET, HEAD, OPTIONS"),
-        ("BREW", "/v1/info", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/v1/info", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_methods_that_are_not_allowed(api: Api, method: str, path: str, allow: str) -> None:

@@ -24,7 +24,7 @@ def test_a_submission_is_accepted_with_everything_kept(api: Api) -> None:
         *good_photos(3),
         options='{"matching": {"subsample": 4}}',
         preset="fast",
-        outputs="ply,poses",
+        outputs="scene.ply,poses.json",
         labels='{"site": "north"}',
     )
     assert answer.status_code == 202, answer.text
@@ -34,7 +34,7 @@ def test_a_submission_is_accepted_with_everything_kept(api: Api) -> None:
     assert answer.headers["location"] == f"{api.url}/v1/jobs/{job['id']}" == job["links"]["self"]
     assert int(answer.headers["retry-after"]) > 0
     assert (job["status"], job["terminal"], job["queue"], job["preset"]) == ("queued", False, {"position": 0}, "fast")
-    assert (job["outputs"], job["labels"]) == (["ply", "poses"], {"site": "north"})
+    assert (job["outputs"], job["labels"]) == (["scene.ply", "poses.json"], {"site": "north"})
     record = api.record(job["id"])
     assert record.options == {"matching": {"subsample": 4}}
     assert [image.name for image in record.images] == ["photo_0.jpg", "photo_1.jpg", "photo_2.jpg"]
@@ -266,6 +266,12 @@ def test_a_job_that_redis_has_lost_is_read_from_its_durable_copy(api: Api) -> No
     api.store.redis.delete(f"{api.store.prefix}job:{job_id}")
     job = api.job(job_id)
     assert (job["id"], job["status"]) == (job_id, "queued")
+
+
+def test_photos_keep_their_order_though_several_are_stored_at_a_time(api: Api) -> None:
+    photos = [(f"{n}.jpg", bad_files.photo(n, size=(16 + 16 * (n % 3), 16))) for n in range(20)]
+    answer = api.submit(*photos)
+    assert [image.name for image in api.record(answer.json()["id"]).images] == [name for name, _ in photos]
 
 
 def test_photos_of_one_name_in_two_jobs_do_not_meet(api: Api) -> None:

@@ -35,7 +35,7 @@ def record(**changes: Any) -> jobs.JobRecord:
         "tenant": "default",
         "capture_id": "cap_01996a00-0000-7000-8000-000000000002",
         "options": {"matching": {"subsample": 4}},
-        "outputs": ["ply"],
+        "outputs": ["scene.ply"],
         "labels": {"site": "north"},
         "images": [image, image.model_copy(update={"name": "b.jpg"})],
         "warnings": ["photo left out: 'c.jpg': the file is empty"],

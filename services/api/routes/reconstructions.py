@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import redis
 from fastapi import APIRouter, Header, Request, Response
 
-from services.api.answers import job_answer, refusals
+from services.api.answers import JOB_LINKS, job_answer, refusals
 from services.api.auth import Caller
 from services.api.job_access import wait_for_job
 from services.api.job_snapshot import JobSnapshot, read_snapshot
@@ -87,6 +87,7 @@ _BODY: dict[str, Any] = {
                 "Location": {"schema": {"type": "string"}, "description": "The job"},
                 "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds until it is worth asking"},
             },
+            "links": JOB_LINKS,
         },
         **refusals(400, 408, 413, 415, 422, 507),
     },
