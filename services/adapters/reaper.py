@@ -15,11 +15,13 @@ from datetime import datetime, timedelta
 import redis
 
 from services.adapters.job_documents import JobDocuments
+from services.adapters.job_scripts import to_ms
 from services.adapters.job_store import JobNotFound, JobStore
 from services.adapters.objects import ObjectStore, ObjectStoreError
-from services.adapters.queue import JobQueue, QueueUnavailable
+from services.adapters.queue import SCAN_LIMIT, JobQueue, QueueUnavailable
 from services.adapters.retention import forget_job, remove_data, remove_strays
 from services.adapters.settings import Settings
+from services.adapters.submission import ring
 from services.adapters.transitions import job_error
 from services.contract.codes import JobErrorCode
 from services.contract.jobs import JobRecord
@@ -28,6 +30,7 @@ log = logging.getLogger("m3r.reaper")
 
 LOCK_S = 60
 SLOWEST_PASS_S = 5.0
+RINGING_S = 1.0  # a job queued just now is being rung for by whoever queued it
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def reap_once(store: JobStore, queue: JobQueue, objects: ObjectStore, settings: 
     documents = JobDocuments(store, objects)
     restored = recover_from_restart(store, documents)
     now = store.now()
-    lost = sum(lose_expired(store, job_id) for job_id in store.due("leases", now))
+    lost = sum(lose_expired(store, queue, job_id) for job_id in store.due("leases", now))
     expired = sum(store.expire(job_id) for job_id in store.due("deadlines", now))
     resent = resend_lost_messages(store, queue, settings)
     try:
@@ -83,22 +86,25 @@ def recover_from_restart(store: JobStore, documents: JobDocuments) -> int:
     return restored
 
 
-def lose_expired(store: JobStore, job_id: str) -> bool:
+def lose_expired(store: JobStore, queue: JobQueue, job_id: str) -> bool:
     """Take a job from a worker that was not heard for a whole lease."""
     record = store.get(job_id)
     if record is None or record.token is None:
         store.unmark("leases", job_id)
         return False
     message = f"the worker {record.attempts[-1].worker} was not heard for {store.settings.lease_s:g} s"
-    return store.lose(job_id, record.token, job_error(JobErrorCode.WORKER_LOST, message))
+    lost = store.lose(job_id, record.token, job_error(JobErrorCode.WORKER_LOST, message))
+    ring(job_id, store, queue)
+    return lost
 
 
 def resend_lost_messages(store: JobStore, queue: JobQueue, settings: Settings) -> int:
     """Ring again for queued jobs whose message is gone: never sent, or taken by a worker that died before its claim."""
-    cutoff = (store.now() - timedelta(seconds=settings.lease_s)).timestamp() * 1000
-    ids = store.redis.zrange(store.prefix + "queued", 0, 5_000)
+    now = store.now()
+    sent_before = to_ms(now - timedelta(seconds=settings.lease_s))
+    ids = store.due("queued", now - timedelta(seconds=RINGING_S), SCAN_LIMIT)
     sent = store.redis.zmscore(store.prefix + "sent", ids) if ids else []
-    doubtful = [job_id for job_id, at in zip(ids, sent, strict=True) if at is None or at < cutoff]
+    doubtful = [job_id for job_id, at in zip(ids, sent, strict=True) if at is None or at < sent_before]
     waiting = queue.waiting() if doubtful else set()
     resent = 0
     for job_id in doubtful:

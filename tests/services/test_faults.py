@@ -29,8 +29,8 @@ def outcomes(record: JobRecord) -> list[str | None]:
 
 
 def kill_child_in_every_stage(stand: Stand, per_stage: int) -> None:
-    stand.start_worker()
     plan = [(stage, stand.submit(fake={"seconds": 0.02, "stages": {stage: 1.5}})) for stage in STAGES * per_stage]
+    stand.start_worker()
     for stage, job in plan:  # in the order of the queue; those that were killed queue again behind the others
         stand.wait_stage(job, stage, 30)
         os.kill(stand.child_of(job), signal.SIGKILL)

@@ -40,7 +40,7 @@ def test_an_expired_lease_is_queued_again_with_a_message(reap, store: JobStore, 
     assert reap().lost == 0
     age(store, "leases", record.id)
     report = reap()
-    assert (report.lost, report.resent) == (1, 1)
+    assert (report.lost, report.resent) == (1, 0)
     again = store.require(record.id)
     assert (again.status, again.attempts[0].outcome, again.token) == (JobStatus.QUEUED, "lost", None)
     assert again.attempts[0].error is not None
@@ -84,7 +84,10 @@ def test_a_queued_job_expires_at_its_deadline(reap, store: JobStore, settings: S
 def test_a_job_that_was_never_rung_for_is_sent_and_a_waiting_one_is_not(
     reap, store: JobStore, queue: JobQueue, settings: Settings
 ) -> None:  # type: ignore[no-untyped-def]
-    silent, waiting = make_record(settings), make_record(settings)
+    long_ago = datetime.now(UTC) - timedelta(minutes=1)
+    silent, waiting = make_record(settings, queued_at=long_ago), make_record(settings, queued_at=long_ago)
+    fresh = make_record(settings)
+    store.create(fresh)
     store.create(silent)
     store.create(waiting)
     queue.send(waiting.id)
@@ -184,7 +187,7 @@ def test_a_running_job_is_not_touched_by_retention(reap, store: JobStore, settin
 
 def test_a_full_store_ends_the_pass_early_and_is_told(store: JobStore, queue: JobQueue, settings: Settings) -> None:
     full = open_store(settings.model_copy(update={"min_free_disk_bytes": 2**60}))
-    record = make_record(settings)
+    record = make_record(settings, queued_at=datetime.now(UTC) - timedelta(minutes=1))
     with pytest.raises(OutOfSpace):
         submit_job(record, store, JobDocuments(store, full), queue)
     assert store.get(record.id) is None, "what was not written durably was not accepted"
