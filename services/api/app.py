@@ -19,8 +19,6 @@ from services.api.routes import artifacts, events, jobs, reconstructions, system
 from services.api.routes.events import StreamOverError
 from services.api.wiring import open_services
 
-MAX_BODY_BYTES = 1 << 20  # of every request but a submission, which counts for itself
-
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is opened before it starts."""

@@ -32,7 +32,7 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logs(level: str) -> None:
     """Send the logs of the service, and the server's own, to standard error as JSON lines. Doing it again changes nothing."""
-    for name in ("services", "uvicorn"):
+    for name in ("services", "m3r", "uvicorn"):
         logger = logging.getLogger(name)
         logger.setLevel(level.upper())
         logger.propagate = False

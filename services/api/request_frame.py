@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import time
 from typing import Any
@@ -19,6 +21,8 @@ from services.contract.ids import new_id
 
 HEAD_FLAG = "m3r.head"  # in the scope of a HEAD request, which routes see as GET
 CLIENT_CLOSED = 499  # in the logs: the client left before the answer
+DRAIN_BYTES = 64 << 20  # of a refused body that are read, so that the client sees the answer
+DRAIN_S = 5.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -81,7 +85,8 @@ class _Answer:
     """One request's way out: adds the request id, counts, and keeps a HEAD answer without a body."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = Headers(scope=scope).get("x-request-id", "")
+        self._headers = Headers(scope=scope)
+        given = self._headers.get("x-request-id", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req")
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -90,7 +95,7 @@ class _Answer:
         self.bytes_in = 0
         self._receive = receive
         self._send = send
-        self._begun = self._ended = False
+        self._begun = self._ended = self._body_read = False
         scope.setdefault("state", {})["request_id"] = self.request_id
         if self.method == "HEAD":
             scope["method"] = "GET"
@@ -99,12 +104,15 @@ class _Answer:
     async def receive(self) -> Message:
         message = await self._receive()
         self.bytes_in += len(message.get("body", b""))
+        self._body_read = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begun = True
             self.status = message["status"]
+            if self.status >= 400:
+                await self._drain()
             MutableHeaders(raw=message["headers"])["X-Request-Id"] = self.request_id
         elif self.method == "HEAD" and message["type"] == "http.response.body":
             if self._ended:
@@ -112,6 +120,18 @@ class _Answer:
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         self._ended = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
+
+    async def _drain(self) -> None:
+        """Read the rest of a refused body, within bounds: a connection closed on unread bytes may lose the answer."""
+        length = self._headers.get("content-length", "")
+        waits = self._headers.get("expect", "").lower() == "100-continue" and self.bytes_in == 0
+        has_body = "transfer-encoding" in self._headers or length.strip("0") != ""
+        if not has_body or waits or (length.isdecimal() and int(length) > DRAIN_BYTES):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while not self._body_read and self.bytes_in <= DRAIN_BYTES:
+                    await self.receive()
 
     async def fail(self) -> None:
         """Answer 500, or break off when the answer has begun: a cut connection is honest, a whole-looking answer is not."""

@@ -12,7 +12,6 @@ from functools import partial
 import redis
 from anyio import to_thread
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from services.adapters.objects import ObjectStoreError
 from services.adapters.settings import Settings
@@ -33,8 +32,6 @@ log = logging.getLogger("services.api.submission")
 
 FORM_OVERHEAD_BYTES = 16 << 20  # text parts, part headers and boundaries, beyond the photographs
 SILENCE_S = 60.0  # a client that sends nothing for so long is gone
-DRAIN_BYTES = 64 << 20  # of a refused body that are read, so that the client sees the answer
-DRAIN_S = 5.0
 
 
 async def submit_form(request: Request, services: Services, tenant: str) -> JobRecord:
@@ -48,13 +45,10 @@ async def submit_form(request: Request, services: Services, tenant: str) -> JobR
     check_media_type(content_type)
     await _check_length(request, services)
     intake = PhotoIntake(new_id("cap"), services.objects, services.settings)
-    chunks = _chunks(request)
     try:
-        wanted = await _receive(content_type, chunks, intake, services)
-    except BaseException as error:
+        wanted = await _receive(content_type, _chunks(request), intake, services)
+    except BaseException:
         await _discard(intake, services)
-        if isinstance(error, Exception) and not isinstance(error, ClientDisconnect):
-            await _drain(chunks)
         raise
     record = _new_record(wanted, intake, tenant, services.settings)
     await to_thread.run_sync(_accept, record, intake, services, limiter=services.upload_threads)
@@ -208,17 +202,6 @@ async def _discard(intake: PhotoIntake, services: Services) -> None:
             await to_thread.run_sync(intake.discard, limiter=services.upload_threads)
 
     await asyncio.shield(remove())
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read a refused body to its end, within bounds: a connection closed on unread bytes may lose the answer."""
-    received = 0
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(DRAIN_S):
-            async for chunk in chunks:
-                received += len(chunk)
-                if received > DRAIN_BYTES:
-                    return
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from services.api.request_frame import HEAD_FLAG
 from services.api.wiring import Authorized, Services, Wired
 from services.contract.event_stream import GapEvent
 from services.contract.events import JobEvent
+from services.contract.ids import is_id
 
 router = APIRouter(tags=["jobs"])
 
@@ -46,7 +47,8 @@ async def open_stream(
     last_event_id: Annotated[str | None, Header(description="The last event seen: those after it are sent again")] = None,
 ) -> Stream:
     """Find the job and decide where to begin, while a refusal can still be answered."""
-    last_id = await services.watch.last_event_id(job_id)
+    # Read before the job: what happens in between is then sent twice rather than not at all.
+    last_id = await services.watch.last_event_id(job_id) if is_id("job", job_id) else ""
     snapshot = await find_job(services, caller, job_id)
     body, ended = snapshot.body(base_url(request)), snapshot.record.terminal
     if last_event_id is None:
