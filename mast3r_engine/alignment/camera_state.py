@@ -19,6 +19,7 @@ class ReprojectionOptions:
     depth_sigma: float = 0.10  # of the logarithm of an anchor's depth, around the canonical depth times the image's size
     size_sigma: float = 0.10  # of the logarithm of an image's size, around the 3D stage's
     shared_focal: bool = False
+    principal_sigma: float | None = None  # pixels, around the first principal point; None: it does not move
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class CameraState:
     rotation: Floats  # (N, 3, 3) world <- camera
     centre: Floats  # (N, 3)
     log_focal: Floats  # (N,)
+    principal_shift: Floats  # (N, 2) pixels, from the canonical view's principal point
     log_size: Floats  # (N,) of the canonical depths
     log_depth: Floats  # (A,) of the anchors
     first_log_size: Floats  # (N,) what the 3D stage found

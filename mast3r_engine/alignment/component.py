@@ -76,7 +76,7 @@ def _first_state(problem: ReprojectionProblem, poses: Floats, shared_focal: bool
         log_focal = np.full(len(s), log_focal.mean())
     log_size = np.log(s)
     log_depth = np.log(problem.canonical_depth) + np.repeat(log_size, np.diff(problem.anchor_start))
-    return CameraState(R, C, log_focal, log_size, log_depth, log_size)
+    return CameraState(R, C, log_focal, np.zeros((len(s), 2)), log_size, log_depth, log_size)
 
 
 def _metric_result(

@@ -19,7 +19,7 @@ MIN_INLIER_RATIO = 0.15  # fewer agreeing matches than this are chance
 MIN_EXTENT = 2e-3  # of the depth: second singular value of the agreeing points; below it a rotation is free
 SCORED = 400  # matches that judge a hypothesis
 HYPOTHESES = (48, 512)  # three-point samples; the second number where the first finds few inliers
-IRLS_ROUNDS = 8
+IRLS_ROUNDS = (5, 2)  # on some of the points, then on all
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,11 @@ def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed:
     P, Q = points.points_i, points.points_j
     order = np.lexsort((points.xy_j[:, 0], points.xy_j[:, 1], points.xy_i[:, 0], points.xy_i[:, 1]))
     relative = _best_hypothesis(P[order], Q[order], np.random.default_rng([seed, len(points)]))
-    for _ in range(IRLS_ROUNDS):
-        weights = _robust_weights(_relative_error(relative, P, Q)) * points.trust
-        relative = fit_similarities(P, Q, weights / np.maximum(Q[:, 2], 1e-6) ** 2)
+    for some, rounds in zip((order[:: max(1, len(order) // SCORED)], order), IRLS_ROUNDS, strict=True):
+        p, q = P[some], Q[some]
+        precision = points.trust[some] / np.maximum(q[:, 2], 1e-6) ** 2
+        for _ in range(rounds):
+            relative = fit_similarities(p, q, _robust_weights(_relative_error(relative, p, q)) * precision)
     error = _relative_error(relative, P, Q)
     inliers = (error < MAX_POINT_ERROR) & (_pixel_error(relative, P, view_j, points.xy_j) < MAX_PIXEL_ERROR)
     if not verify:

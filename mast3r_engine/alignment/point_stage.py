@@ -17,14 +17,15 @@ from mast3r_engine.alignment.similarity import rotation_exp, similarity, split_s
 
 Floats = NDArray[np.float64]
 
-OUTER_ROUNDS = 4  # new robust weights
+OUTER_ROUNDS = 8  # new robust weights, at most
+CONVERGED = 1e-3  # relative fall of the cost below which another round is not worth it
 INNER_STEPS = 3  # Gauss-Newton steps with these weights
 SMALLEST_SCALE = 1e-7  # of the depth: errors below it are rounding
 
 
 @dataclass(frozen=True)
 class PointStageResult:
-    """Similarities world <- view, and the robust cost before each outer round and at the end."""
+    """Similarities world <- view, and the robust cost before each outer round."""
 
     poses: Floats  # (N, 4, 4)
     costs: list[float]
@@ -42,9 +43,10 @@ def refine_on_points(
     for _ in range(OUTER_ROUNDS):
         moments, cost = _moments(poses, pairs)
         costs.append(cost)
+        if len(costs) > 1 and costs[-2] - cost <= CONVERGED * costs[-2]:
+            break
         for _ in range(INNER_STEPS):
             poses = _step(poses, i, j, moments, root)
-    costs.append(_moments(poses, pairs)[1])
     return PointStageResult(poses, costs)
 
 

@@ -1,6 +1,7 @@
 """The Schur complement: normal equations of the cameras alone, after eliminating the anchors' depths.
 
-Columns of an image: rotation (3) and translation (3) in its own frame, log focal, log size of its canonical depths.
+Columns of an image: rotation (3) and translation (3) in its own frame, log focal, log size of its canonical depths, principal
+point (2); what is not refined is held.
 """
 
 from __future__ import annotations
@@ -14,35 +15,35 @@ from scipy.linalg import cho_factor, cho_solve
 from mast3r_engine.alignment.camera_state import CameraState, ReprojectionOptions
 from mast3r_engine.alignment.reprojection_problem import ReprojectionProblem
 from mast3r_engine.alignment.similarity import skew
-from mast3r_kernels.alignment_normal_equations import PairBlocks
+from mast3r_kernels.alignment_normal_equations import CAMERA_COLUMNS, PRINCIPAL_COLUMNS, PairBlocks
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-COLUMNS, FOCAL, SIZE = 8, 6, 7
+COLUMNS, FOCAL, SIZE, PRINCIPAL = 10, 6, 7, slice(8, 10)
 
 
 @dataclass(frozen=True)
 class ReducedSystem:
     """Cameras' equations H x = -g without the depths, and what is needed to find the depths afterwards."""
 
-    H: Floats  # (8N, 8N)
-    g: Floats  # (8N,)
+    H: Floats  # (10N, 10N)
+    g: Floats  # (10N,)
     curvature: Floats  # (A,)
     slope: Floats  # (A,)
     coupling: list[tuple[Floats, Integers]]  # per image: (its anchors, columns), numbers of the columns
     anchor_start: Integers  # (N + 1,)
 
-    def solve(self, root: int, damping: float, *, shared_focal: bool) -> tuple[Floats, Floats]:  # (N, 8), (A,)
+    def solve(self, root: int, damping: float, options: ReprojectionOptions) -> tuple[Floats, Floats]:  # (N, 10), (A,)
         """Steps of cameras and log-depths; the root's pose is held, as is the mean log-size."""
         views = len(self.anchor_start) - 1
         H = self.H.copy()
         H[np.diag_indices_from(H)] *= 1.0 + damping
         sizes = np.arange(views) * COLUMNS + SIZE
         H[np.ix_(sizes, sizes)] += max(float(H[sizes, sizes].max()), 1.0)
-        spread = _free_columns(views, root, shared_focal)
+        spread = _free_columns(views, root, options)
         reduced, right = spread.T @ H @ spread, -spread.T @ self.g
-        reduced[np.diag_indices_from(reduced)] += 1e-12 * np.diagonal(reduced).max()
+        reduced[np.diag_indices_from(reduced)] *= 1.0 + 1e-13
         try:
             step = spread @ cho_solve(cho_factor(reduced), right)
         except np.linalg.LinAlgError:
@@ -58,10 +59,14 @@ def reduce_depths(
 ) -> ReducedSystem:
     """Chain the pairs' blocks to the cameras, add the priors, eliminate the depths."""
     views = len(problem.anchor_start) - 1
-    to_source, to_target = _chain(problem, state)
+    used = blocks.gradient.shape[1]
+    to_source, to_target = (chain[:, :used] for chain in _chain(problem, state))
     H, g = _camera_blocks(problem, blocks, to_source, to_target, views)
     focal_weight, depth_weight, size_weight = options.focal_sigma**-2, options.depth_sigma**-2, options.size_sigma**-2
     anchors = np.diff(problem.anchor_start)
+    if options.principal_sigma is not None:
+        H[np.arange(views)[:, None], np.arange(views)[:, None], (8, 9), (8, 9)] += options.principal_sigma**-2
+        g[:, PRINCIPAL] += options.principal_sigma**-2 * state.principal_shift
     H[np.arange(views), np.arange(views), FOCAL, FOCAL] += focal_weight
     g[:, FOCAL] += focal_weight * (state.log_focal - np.log(problem.focal))
     deviation = state.log_depth - np.log(problem.canonical_depth) - np.repeat(state.log_size, anchors)
@@ -69,8 +74,8 @@ def reduce_depths(
     g[:, SIZE] += size_weight * (state.log_size - state.first_log_size)
     g[:, SIZE] -= depth_weight * np.add.reduceat(deviation, problem.anchor_start[:-1])
     total = int(problem.anchor_start[-1])
-    curvature = depth_weight + np.bincount(problem.group_anchor, blocks.groups[:, 8], total).astype(np.float64)
-    slope: Floats = np.bincount(problem.group_anchor, blocks.groups[:, 9], total) + depth_weight * deviation
+    curvature = depth_weight + np.bincount(problem.group_anchor, blocks.groups[:, -2], total).astype(np.float64)
+    slope: Floats = np.bincount(problem.group_anchor, blocks.groups[:, -1], total) + depth_weight * deviation
     flat_H, flat_g = np.swapaxes(H, 1, 2).reshape(COLUMNS * views, -1).copy(), g.ravel().copy()
     coupling = []
     for k in range(views):
@@ -83,7 +88,7 @@ def reduce_depths(
     return ReducedSystem(flat_H, flat_g, curvature, slope, coupling, problem.anchor_start)
 
 
-def _chain(problem: ReprojectionProblem, state: CameraState) -> tuple[Floats, Floats]:  # (P, 8, 8) each
+def _chain(problem: ReprojectionProblem, state: CameraState) -> tuple[Floats, Floats]:  # (P, 12, 10) each
     """Derivative of a pair's columns by those of its source and of its target.
 
     exp(x) T_rel with T_rel = T_target^-1 T_source; steps act on the right of T, so x = Ad(T_rel) x_source - x_target.
@@ -91,19 +96,21 @@ def _chain(problem: ReprojectionProblem, state: CameraState) -> tuple[Floats, Fl
     to_target = np.swapaxes(state.rotation[problem.target], 1, 2)
     R = to_target @ state.rotation[problem.source]
     t = np.einsum("pab,pb->pa", to_target, state.centre[problem.source] - state.centre[problem.target])
-    of_source = np.zeros((len(R), COLUMNS, COLUMNS))
+    of_source = np.zeros((len(R), CAMERA_COLUMNS + PRINCIPAL_COLUMNS, COLUMNS))
     of_source[:, :3, :3] = of_source[:, 3:6, 3:6] = R
     of_source[:, 3:6, :3] = skew(t) @ R
     of_source[:, 6, FOCAL] = 1.0
+    of_source[:, (8, 9), (8, 9)] = 1.0
     of_target = np.zeros_like(of_source)
     of_target[:, range(6), range(6)] = -1.0
     of_target[:, 7, FOCAL] = 1.0
+    of_target[:, (10, 11), (8, 9)] = 1.0
     return of_source, of_target
 
 
 def _camera_blocks(
     problem: ReprojectionProblem, blocks: PairBlocks, to_source: Floats, to_target: Floats, views: int
-) -> tuple[Floats, Floats]:  # (N, N, 8, 8), (N, 8)
+) -> tuple[Floats, Floats]:  # (N, N, 10, 10), (N, 10)
     H = np.zeros((views, views, COLUMNS, COLUMNS))
     g = np.zeros((views, COLUMNS))
     sides = ((problem.source, to_source), (problem.target, to_target))
@@ -126,18 +133,20 @@ def _coupling(
     for k, p in enumerate(pairs, start=1):
         mine = slice(starts[p], starts[p + 1])
         rows = problem.group_anchor[mine] - start
-        E[rows, :COLUMNS] += groups[mine, :8] @ to_source[p]
-        E[rows, COLUMNS * k : COLUMNS * (k + 1)] = groups[mine, :8] @ to_target[p]
+        E[rows, :COLUMNS] += groups[mine, :-2] @ to_source[p]
+        E[rows, COLUMNS * k : COLUMNS * (k + 1)] = groups[mine, :-2] @ to_target[p]
     images = np.concatenate([[image], problem.target[pairs]])
     columns = (images[:, None] * COLUMNS + np.arange(COLUMNS)).ravel()
     return E, columns.astype(np.int64)
 
 
-def _free_columns(views: int, root: int, shared_focal: bool) -> Floats:  # (8N, free) maps free columns to all
+def _free_columns(views: int, root: int, options: ReprojectionOptions) -> Floats:  # (10N, free) maps free columns to all
     spread = np.eye(COLUMNS * views)
     held = np.zeros(COLUMNS * views, bool)
     held[root * COLUMNS : root * COLUMNS + 6] = True
-    if shared_focal:
+    if options.principal_sigma is None:
+        held.reshape(views, COLUMNS)[:, PRINCIPAL] = True
+    if options.shared_focal:
         focals = np.arange(views) * COLUMNS + FOCAL
         spread[focals, root * COLUMNS + FOCAL] = 1.0
         held[focals] = np.arange(views) != root

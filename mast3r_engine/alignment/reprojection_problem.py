@@ -28,6 +28,7 @@ class ReprojectionProblem:
     group_pair: Integers  # (G,)
     group_anchor: Integers  # (G,) into all anchors
     confidence_class: Integers  # (M,)
+    class_members: tuple[Integers, ...]  # matches of each class
     undirected: Integers  # (M,) number of the match among all matches of all pairs, in the pairs' order
     anchor_start: Integers  # (N + 1,)
     canonical_depth: Floats  # (A,)
@@ -71,6 +72,7 @@ def build_problem(
         group_pair=pair_of_match[first],
         group_anchor=anchors[first],
         confidence_class=classes[numbers],
+        class_members=tuple(np.flatnonzero(classes[numbers] == k) for k in range(CONFIDENCE_CLASSES)),
         undirected=numbers,
         anchor_start=anchor_start,
         canonical_depth=np.concatenate([_anchor_depth(view) for view in views]),
@@ -98,7 +100,8 @@ def _sort_by_anchor(
     view = views[source]
     x, y = xy_source.astype(np.int64).T
     anchors = anchor_start[source] + (y // view.subsample) * len(view.anchor_columns) + x // view.subsample
-    order = np.lexsort((xy_target[:, 0], xy_target[:, 1], xy_source[:, 0], xy_source[:, 1], anchors))
+    place = (anchors * view.height + y) * view.width + x
+    order = np.lexsort((xy_target @ np.array([1.0, 1e6]), place))
     return (
         anchors[order],
         xy_source[order] - np.array(view.principal_point),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.camera_state import CameraState, ReprojectionOptions
-from mast3r_engine.alignment.reduced_system import FOCAL, SIZE, reduce_depths
+from mast3r_engine.alignment.reduced_system import FOCAL, PRINCIPAL, SIZE, reduce_depths
 from mast3r_engine.alignment.reprojection_problem import CONFIDENCE_CLASSES, ReprojectionProblem
 from mast3r_engine.alignment.similarity import rotation_exp
 from mast3r_kernels.alignment_normal_equations import PairBlocks, RelativeCameras, alignment_normal_equations
@@ -48,9 +48,9 @@ def refine_on_pixels(
 ) -> ReprojectionResult:
     """Refine until the step is small; the root's pose and the mean log-size stay (the gauge)."""
     scene_depth = float(np.median(np.exp(state.log_depth)))
-    blocks = _evaluate(problem, state, np.full(CONFIDENCE_CLASSES, 1e3))
+    blocks = _evaluate(problem, state, np.full(CONFIDENCE_CLASSES, 1e3), options)
     sigma = _noise_levels(problem, blocks.squared_error)
-    blocks = _evaluate(problem, state, sigma)
+    blocks = _evaluate(problem, state, sigma, options)
     damping, costs = FIRST_DAMPING, []
     for count in range(options.max_steps):
         cost = _cost(problem, blocks.squared_error, sigma, state, options)
@@ -58,10 +58,10 @@ def refine_on_pixels(
         system = reduce_depths(problem, state, blocks, options)
         accepted = False
         for _ in range(6):
-            step, depth_step = system.solve(root, damping, shared_focal=options.shared_focal)
+            step, depth_step = system.solve(root, damping, options)
             trial = _move(state, step, depth_step)
             trial_sigma = np.minimum(sigma, _noise_levels(problem, blocks.squared_error))
-            trial_blocks = _evaluate(problem, trial, trial_sigma)
+            trial_blocks = _evaluate(problem, trial, trial_sigma, options)
             before = _cost(problem, blocks.squared_error, trial_sigma, state, options)
             if _cost(problem, trial_blocks.squared_error, trial_sigma, trial, options) <= before * (1 + 1e-12):
                 accepted = True
@@ -88,21 +88,22 @@ def relative_cameras(problem: ReprojectionProblem, state: CameraState) -> Relati
         translation=np.einsum("pab,pb->pa", to_target, baseline),
         source_focal=focal[problem.source],
         target_focal=focal[problem.target],
+        source_shift=state.principal_shift[problem.source],
+        target_shift=state.principal_shift[problem.target],
         depth=np.exp(state.log_depth)[problem.group_anchor],
     )
 
 
-def _evaluate(problem: ReprojectionProblem, state: CameraState, sigma: Floats) -> PairBlocks:
+def _evaluate(problem: ReprojectionProblem, state: CameraState, sigma: Floats, options: ReprojectionOptions) -> PairBlocks:
     weight = (1.0 / sigma**2)[problem.confidence_class]
-    return alignment_normal_equations(problem.matches, relative_cameras(problem, state), weight, KERNEL_WIDTH)
+    principal = options.principal_sigma is not None
+    cameras = relative_cameras(problem, state)
+    return alignment_normal_equations(problem.matches, cameras, weight, KERNEL_WIDTH, principal_points=principal)
 
 
 def _noise_levels(problem: ReprojectionProblem, squared_error: Floats) -> Floats:  # (classes,) pixels
     overall = np.median(squared_error)
-    levels = np.empty(CONFIDENCE_CLASSES)
-    for k in range(CONFIDENCE_CLASSES):
-        mine = squared_error[problem.confidence_class == k]
-        levels[k] = np.median(mine) if len(mine) else overall
+    levels = np.array([np.median(squared_error[k]) if len(k) else overall for k in problem.class_members])
     levels = np.clip(levels, overall / 9, overall * 9)
     noise: Floats = np.maximum(np.sqrt(levels) / RAYLEIGH_MEDIAN, SMALLEST_SIGMA)
     return noise
@@ -117,11 +118,12 @@ def _cost(
     depth = (state.log_depth - np.log(problem.canonical_depth) - size) / options.depth_sigma
     focal = (state.log_focal - np.log(problem.focal)) / options.focal_sigma
     sizes = (state.log_size - state.first_log_size) / options.size_sigma
-    return data + 0.5 * float(depth @ depth + focal @ focal + sizes @ sizes)
+    principal = (state.principal_shift / (options.principal_sigma or 1.0)).ravel()
+    return data + 0.5 * float(depth @ depth + focal @ focal + sizes @ sizes + principal @ principal)
 
 
 def _move(state: CameraState, step: Floats, depth_step: Floats) -> CameraState:
-    """Apply steps (N, 8) in the cameras' own frames, and (A,) of the log-depths."""
+    """Apply steps (N, 10) in the cameras' own frames, and (A,) of the log-depths."""
     step = step.copy()
     step[:, FOCAL] = np.clip(step[:, FOCAL], -0.2, 0.2)
     return replace(
@@ -129,6 +131,7 @@ def _move(state: CameraState, step: Floats, depth_step: Floats) -> CameraState:
         rotation=state.rotation @ rotation_exp(step[:, :3]),
         centre=state.centre + np.einsum("nab,nb->na", state.rotation, step[:, 3:6]),
         log_focal=state.log_focal + step[:, FOCAL],
+        principal_shift=state.principal_shift + step[:, PRINCIPAL],
         log_size=state.log_size + step[:, SIZE],
         log_depth=state.log_depth + np.clip(depth_step, -0.5, 0.5),
     )

@@ -29,6 +29,7 @@ def true_state(scene: OracleScene, problem: ReprojectionProblem) -> CameraState:
         rotation=np.stack([view.cam2world[:3, :3] for view in scene.views]),
         centre=np.stack([view.cam2world[:3, 3] for view in scene.views]),
         log_focal=np.log([view.K[0, 0] for view in scene.views]),
+        principal_shift=np.zeros((len(scene), 2)),
         log_size=np.zeros(len(scene)),
         log_depth=np.log(problem.canonical_depth),
         first_log_size=np.zeros(len(scene)),

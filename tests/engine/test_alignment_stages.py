@@ -12,7 +12,7 @@ from mast3r_engine.alignment.camera_state import CameraState, ReprojectionOption
 from mast3r_engine.alignment.initial_poses import initial_poses, strongest_view
 from mast3r_engine.alignment.pair_geometry import PairGeometry, estimate_pair
 from mast3r_engine.alignment.point_stage import point_normal_equations, refine_on_points
-from mast3r_engine.alignment.reduced_system import COLUMNS, FOCAL, SIZE, reduce_depths
+from mast3r_engine.alignment.reduced_system import COLUMNS, FOCAL, PRINCIPAL, SIZE, reduce_depths
 from mast3r_engine.alignment.reprojection_problem import ReprojectionProblem, build_problem
 from mast3r_engine.alignment.reprojection_stage import refine_on_pixels
 from mast3r_engine.alignment.similarity import rotation_exp, similarity, split_similarity, transform
@@ -123,6 +123,17 @@ def test_pixel_stage_recovers_perturbed_cameras_and_depths() -> None:
     assert len(result.costs) < 20
 
 
+def test_principal_points_are_recovered_where_a_prior_lets_them_move() -> None:
+    state = perturbed(0.01)
+    shifted = replace(state, principal_shift=np.random.default_rng(5).normal(0, 2, (4, 2)))
+    held = refine_on_pixels(PROBLEM, shifted, 0, ReprojectionOptions())
+    np.testing.assert_array_equal(held.state.principal_shift, shifted.principal_shift)
+    result = refine_on_pixels(PROBLEM, shifted, 0, ReprojectionOptions(principal_sigma=5.0))
+    assert np.abs(result.state.principal_shift).max() < 1e-3
+    poses = similarity(np.ones(4), result.state.rotation, result.state.centre)
+    assert trajectory_errors(poses, TRUE).ate < 1e-5
+
+
 def test_shared_focal_stays_shared() -> None:
     state = perturbed(0.005)
     state = replace(state, log_focal=np.full(4, state.log_focal.mean()))
@@ -131,19 +142,21 @@ def test_shared_focal_stays_shared() -> None:
     assert abs(result.state.log_focal[0] - state.log_focal[0]) > 1e-4
 
 
-def test_gradient_of_all_unknowns_matches_finite_differences() -> None:
-    state, options, sigma = perturbed(0.02), ReprojectionOptions(), np.full(8, 2.0)
-    blocks = reprojection_stage._evaluate(PROBLEM, state, sigma)
+@pytest.mark.parametrize("options", [ReprojectionOptions(), ReprojectionOptions(principal_sigma=3.0)])
+def test_gradient_of_all_unknowns_matches_finite_differences(options: ReprojectionOptions) -> None:
+    state, sigma = perturbed(0.02), np.full(8, 2.0)
+    blocks = reprojection_stage._evaluate(PROBLEM, state, sigma, options)
     system = full_gradient(PROBLEM, state, blocks, options)
 
     def cost(moved: CameraState) -> float:
-        squared = reprojection_stage._evaluate(PROBLEM, moved, sigma).squared_error
+        squared = reprojection_stage._evaluate(PROBLEM, moved, sigma, options).squared_error
         return reprojection_stage._cost(PROBLEM, squared, sigma, moved, options)
 
     anchors = len(state.log_depth)
     rng = np.random.default_rng(4)
     for _ in range(12):
         camera_step, depth_step = rng.standard_normal((4, COLUMNS)), rng.standard_normal(anchors)
+        camera_step[:, PRINCIPAL] *= options.principal_sigma or 0.0
         h = 1e-6
         ahead, behind = (reprojection_stage._move(state, k * h * camera_step, k * h * depth_step) for k in (1, -1))
         numeric = (cost(ahead) - cost(behind)) / (2 * h)
@@ -162,8 +175,8 @@ def full_gradient(problem: ReprojectionProblem, state: CameraState, blocks: obje
 
 
 def test_elimination_equals_solving_everything_at_once() -> None:
-    state, options = perturbed(0.02), ReprojectionOptions()
-    blocks = reprojection_stage._evaluate(PROBLEM, state, np.full(8, 2.0))
+    state, options = perturbed(0.02), ReprojectionOptions(principal_sigma=3.0)
+    blocks = reprojection_stage._evaluate(PROBLEM, state, np.full(8, 2.0), options)
     system = reduce_depths(PROBLEM, state, blocks, options)
     cameras, anchors = 4 * COLUMNS, len(state.log_depth)
     H = np.zeros((cameras + anchors, cameras + anchors))
@@ -180,7 +193,7 @@ def test_elimination_equals_solving_everything_at_once() -> None:
     free[:6] = False  # the root's pose
     expected = np.zeros(len(H))
     expected[free] = -np.linalg.solve(H[np.ix_(free, free)], g[free])
-    step, depth_step = system.solve(0, 0.0, shared_focal=False)
+    step, depth_step = system.solve(0, 0.0, options)
     np.testing.assert_allclose(step.ravel(), expected[:cameras], rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(depth_step, expected[cameras:], rtol=1e-5, atol=1e-9)
     assert np.abs(step[:, FOCAL]).max() > 0

@@ -35,34 +35,39 @@ def make_problem(counts: list[int], seed: int = 0) -> tuple[DirectedMatches, Rel
         translation=0.4 * rng.standard_normal((pairs, 3)),
         source_focal=rng.uniform(200, 250, pairs),
         target_focal=rng.uniform(200, 250, pairs),
+        source_shift=rng.standard_normal((pairs, 2)),
+        target_shift=rng.standard_normal((pairs, 2)),
         depth=rng.uniform(2, 4, group_count),
     )
     return matches, cameras, rng.uniform(0.5, 2, total)
 
 
 def half_squares(matches: DirectedMatches, cameras: RelativeCameras, weight: np.ndarray) -> float:
-    return 0.5 * float(weight @ alignment_normal_equations(matches, cameras, weight, WIDE).squared_error)
+    return 0.5 * float(weight @ alignment_normal_equations(matches, cameras, weight, WIDE, principal_points=True).squared_error)
 
 
 def moved(cameras: RelativeCameras, p: int, column: int, step: float) -> RelativeCameras:
-    """Move one pair along one of its eight columns."""
+    """Move one pair along one of its twelve columns."""
     R, t = cameras.rotation.copy(), cameras.translation.copy()
     if column < 3:
         turn = Rotation.from_rotvec(step * np.eye(3)[column]).as_matrix()
         R[p], t[p] = turn @ R[p], turn @ t[p]
     elif column < 6:
         t[p] += step * np.eye(3)[column - 3]
-    name = "source_focal" if column == 6 else "target_focal"
-    focal = getattr(cameras, name).copy()
-    focal[p] *= np.exp(step) if column >= 6 else 1.0
-    return replace(cameras, rotation=R, translation=t, **{name: focal})
+    focals, shifts = [cameras.source_focal.copy(), cameras.target_focal.copy()], [cameras.source_shift, cameras.target_shift]
+    shifts = [shift.copy() for shift in shifts]
+    if column in (6, 7):
+        focals[column - 6][p] *= np.exp(step)
+    elif column >= 8:
+        shifts[(column - 8) // 2][p, column % 2] += step
+    return RelativeCameras(R, t, *focals, *shifts, cameras.depth)
 
 
 def test_gradients_match_finite_differences_of_the_cost() -> None:
     matches, cameras, weight = make_problem([7, 13, 2])
-    blocks = alignment_normal_equations(matches, cameras, weight, WIDE)
+    blocks = alignment_normal_equations(matches, cameras, weight, WIDE, principal_points=True)
     for p in range(3):
-        for column in range(8):
+        for column in range(12):
             h = 1e-6
             ahead, behind = (half_squares(matches, moved(cameras, p, column, s), weight) for s in (h, -h))
             assert blocks.gradient[p, column] == pytest.approx((ahead - behind) / (2 * h), rel=1e-5, abs=1e-2)
@@ -70,31 +75,30 @@ def test_gradients_match_finite_differences_of_the_cost() -> None:
 
 def test_depth_gradients_match_finite_differences_of_the_cost() -> None:
     matches, cameras, weight = make_problem([7, 5])
-    blocks = alignment_normal_equations(matches, cameras, weight, WIDE)
+    blocks = alignment_normal_equations(matches, cameras, weight, WIDE, principal_points=True)
     for g in range(len(cameras.depth)):
         costs = []
         for step in (1e-6, -1e-6):
             depth = cameras.depth.copy()
             depth[g] *= np.exp(step)
             costs.append(half_squares(matches, replace(cameras, depth=depth), weight))
-        assert blocks.groups[g, 9] == pytest.approx((costs[0] - costs[1]) / 2e-6, rel=1e-5, abs=1e-2)
+        assert blocks.groups[g, -1] == pytest.approx((costs[0] - costs[1]) / 2e-6, rel=1e-5, abs=1e-2)
 
 
 def test_second_derivatives_match_differences_of_gradients_at_zero_residual() -> None:
     """Where all residuals vanish the Gauss-Newton matrix is the exact Hessian."""
     matches, cameras, weight = make_problem([9, 6])
     matches = at_zero_residual(matches, cameras)
-    at = alignment_normal_equations(matches, cameras, weight, WIDE)
+    at = alignment_normal_equations(matches, cameras, weight, WIDE, principal_points=True)
     assert at.squared_error.max() < 1e-18
     for p in range(2):
-        for column in range(8):
-            ahead, behind = (
-                alignment_normal_equations(matches, moved(cameras, p, column, s), weight, WIDE) for s in (1e-6, -1e-6)
-            )
+        for column in range(12):
+            steps = [moved(cameras, p, column, step) for step in (1e-6, -1e-6)]
+            ahead, behind = (alignment_normal_equations(matches, c, weight, WIDE, principal_points=True) for c in steps)
             numeric = (ahead.gradient[p] - behind.gradient[p]) / 2e-6
             np.testing.assert_allclose(at.normal[p, column], numeric, rtol=1e-4, atol=1e-4 * np.abs(at.normal[p]).max())
             groups = slice(matches.pair_group_start[p], matches.pair_group_start[p + 1])
-            numeric = (ahead.groups[groups, 9] - behind.groups[groups, 9]) / 2e-6
+            numeric = (ahead.groups[groups, -1] - behind.groups[groups, -1]) / 2e-6
             np.testing.assert_allclose(at.groups[groups, column], numeric, rtol=1e-4, atol=1e-4 * np.abs(at.groups[groups]).max())
 
 
@@ -104,10 +108,19 @@ def at_zero_residual(matches: DirectedMatches, cameras: RelativeCameras) -> Dire
     for p, (a, b) in enumerate(zip(matches.pair_start[:-1], matches.pair_start[1:], strict=True)):
         groups = np.searchsorted(matches.group_start, np.arange(a, b), side="right") - 1
         depth = cameras.depth[groups] * matches.offset[a:b]
-        rays = np.vstack([matches.source_xy[:, a:b] / cameras.source_focal[p], np.ones(b - a)])
+        centred = matches.source_xy[:, a:b] - cameras.source_shift[p][:, None]
+        rays = np.vstack([centred / cameras.source_focal[p], np.ones(b - a)])
         Y = cameras.rotation[p] @ (rays * depth) + cameras.translation[p][:, None]
-        target[:, a:b] = cameras.target_focal[p] * Y[:2] / Y[2]
+        target[:, a:b] = cameras.target_focal[p] * Y[:2] / Y[2] + cameras.target_shift[p][:, None]
     return replace(matches, target_xy=target)
+
+
+def test_without_principal_points_their_columns_are_missing() -> None:
+    matches, cameras, weight = make_problem([5, 3])
+    with_them, without = (alignment_normal_equations(matches, cameras, weight, 3.0, principal_points=k) for k in (True, False))
+    np.testing.assert_allclose(with_them.normal[:, :8, :8], without.normal)
+    np.testing.assert_allclose(with_them.gradient[:, :8], without.gradient)
+    np.testing.assert_allclose(with_them.groups[:, [*range(8), 12, 13]], without.groups)
 
 
 def test_cauchy_kernel_shrinks_weights() -> None:
@@ -122,7 +135,7 @@ def test_cauchy_kernel_shrinks_weights() -> None:
 def test_points_behind_the_target_count_for_nothing() -> None:
     matches, cameras, weight = make_problem([4])
     behind = replace(cameras, rotation=np.diag([-1.0, 1.0, -1.0])[None], translation=np.zeros((1, 3)))
-    blocks = alignment_normal_equations(matches, behind, weight, WIDE)
+    blocks = alignment_normal_equations(matches, behind, weight, WIDE, principal_points=True)
     assert (blocks.squared_error == HIDDEN).all()
     assert not blocks.normal.any()
     assert not blocks.groups.any()
@@ -156,6 +169,8 @@ def one_pair(matches: DirectedMatches, cameras: RelativeCameras, weight: np.ndar
         cameras.translation[p : p + 1],
         cameras.source_focal[p : p + 1],
         cameras.target_focal[p : p + 1],
+        cameras.source_shift[p : p + 1],
+        cameras.target_shift[p : p + 1],
         cameras.depth[g:h],
     )
     return alignment_normal_equations(part, only, weight[a:b], 3.0)

@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 CAMERA_COLUMNS = 8  # rotation 3, translation 3 of the relative pose; log focal of source and of target
+PRINCIPAL_COLUMNS = 4  # principal point of source (x, y) and of target (x, y), pixels
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class DirectedMatches:
     pair_start: Integers  # (P + 1,) first match of each pair
     pair_group_start: Integers  # (P + 1,) first group of each pair
     group_start: Integers  # (G + 1,) first match of each group
-    source_xy: Floats  # (2, M) pixels minus the source's principal point
-    target_xy: Floats  # (2, M) pixels minus the target's principal point
+    source_xy: Floats  # (2, M) pixels minus the source's first principal point
+    target_xy: Floats  # (2, M) pixels minus the target's first principal point
     offset: Floats  # (M,) depth relative to the group's depth
 
 
@@ -37,17 +38,20 @@ class RelativeCameras:
     translation: Floats  # (P, 3)
     source_focal: Floats  # (P,)
     target_focal: Floats  # (P,)
+    source_shift: Floats  # (P, 2) principal point minus the first one, pixels
+    target_shift: Floats  # (P, 2)
     depth: Floats  # (G,) of each group's anchor
 
 
 @dataclass(frozen=True)
 class PairBlocks:
-    """Gauss-Newton sums; columns of a pair: rotation (3) and translation (3) applied left, log f source, log f target.
+    """Gauss-Newton sums; C columns of a pair: rotation (3) and translation (3) applied left, log f source, log f target.
 
-    The tenth column of `groups` is the gradient by the group's log-depth, the ninth its curvature, the others the coupling.
+    With principal points four more follow. The last column of `groups` is the gradient by the group's log-depth, the one before
+    its curvature, the others the coupling.
     """
 
-    normal: Floats  # (P, 8, 8)
-    gradient: Floats  # (P, 8)
-    groups: Floats  # (G, 10)
+    normal: Floats  # (P, C, C)
+    gradient: Floats  # (P, C)
+    groups: Floats  # (G, C + 2)
     squared_error: Floats  # (M,) pixels squared, unweighted; HIDDEN where the point is not in front of the target

@@ -16,6 +16,8 @@ def alignment_normal_equations(
     cameras: RelativeCameras,
     weight: Floats,  # (M,) 1 / sigma^2 of each match, 1 / pixels^2
     kernel_width: float,  # of the Cauchy kernel, in sigmas
+    *,
+    principal_points: bool = False,  # with their four columns: C = 12 instead of 8
 ) -> PairBlocks:
     """Sum the Gauss-Newton blocks of all reprojection residuals e = projection into the target - matched pixel.
 
@@ -31,8 +33,10 @@ def alignment_normal_equations(
         "target_xy": (matches.target_xy.shape, (2, count)),
         "offset": (matches.offset.shape, (count,)),
         "translation": (cameras.translation.shape, (pairs, 3)),
+        "source_shift": (cameras.source_shift.shape, (pairs, 2)),
+        "target_shift": (cameras.target_shift.shape, (pairs, 2)),
     }
     for name, (found, expected) in right.items():
         if found != expected:
             raise ValueError(f"alignment_normal_equations: {name} has shape {found}; it must be {expected}")
-    return alignment_normal_equations_reference(matches, cameras, weight, kernel_width)
+    return alignment_normal_equations_reference(matches, cameras, weight, kernel_width, principal_points=principal_points)
