@@ -47,6 +47,14 @@ def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "t
         time.sleep(0.02)
 
 
+def is_gone(pid: int) -> bool:
+    """Say whether a process has ended; one that is only waited for has."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class WorkerProcess:
     """A real worker: `python -m services.worker` and its child."""
 
@@ -154,9 +162,9 @@ class Stand:
 
         return wait_for(there, timeout_s, f"stage {stage}")
 
-    def child_of(self, record: JobRecord) -> int:
-        """The process that works on a job."""
-        return int(self.job(record).attempts[-1].worker.rpartition("/")[2])
+    def child_of(self, record: JobRecord, attempt: int = -1) -> int:
+        """The process that works on a job, or did in an attempt."""
+        return int(self.job(record).attempts[attempt].worker.rpartition("/")[2])
 
     def close(self) -> None:
         """End every worker."""
@@ -179,7 +187,14 @@ def make_record(settings: Settings, photos: int = 2, fake: dict[str, Any] | None
     """Build the record of a job as the API would."""
     now = datetime.now(UTC)
     images = [
-        ImageInput(name=f"photo-{n}.jpg", bytes=len(tiny_jpeg()), sha256=hashlib.sha256(tiny_jpeg()).hexdigest(), media_type="image/jpeg", width=8, height=6)
+        ImageInput(
+            name=f"photo-{n}.jpg",
+            bytes=len(tiny_jpeg()),
+            sha256=hashlib.sha256(tiny_jpeg()).hexdigest(),
+            media_type="image/jpeg",
+            width=8,
+            height=6,
+        )
         for n in range(photos)
     ]
     values: dict[str, Any] = {

@@ -11,7 +11,6 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from services.contract.codes import JobErrorCode
@@ -19,7 +18,7 @@ from services.contract.jobs import JobRecord
 from services.contract.states import JobStatus
 from tests.services.fake_engine import STAGES
 from tests.services.invariants import check_job
-from tests.services.service_stand import Stand, StandFactory, make_record, wait_for
+from tests.services.service_stand import Stand, StandFactory, is_gone, make_record, wait_for
 
 SLOW = {"seconds": 0.25}  # two seconds in all
 
@@ -117,7 +116,7 @@ def test_a_child_that_stops_beating_is_killed_and_replaced(stand: Stand, tmp_pat
     job = stand.submit(fake={"do": "deaf", "once": str(tmp_path / "was-deaf")})
     done = check_job(stand, stand.wait_terminal(job, 40))
     assert outcomes(done) == ["lost", "succeeded"]
-    assert not psutil.pid_exists(int(done.attempts[0].worker.rpartition("/")[2]))
+    wait_for(lambda: is_gone(stand.child_of(done, 0)), 10, "the end of the child")
 
 
 def test_sigterm_lets_a_job_finish_that_is_nearly_done(tmp_path: Path, own_stand: StandFactory) -> None:

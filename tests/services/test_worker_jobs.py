@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from services.adapters.embedded import EmbeddedRedis
@@ -18,7 +17,7 @@ from services.contract.keys import artifact, capture_image
 from services.contract.states import JobStatus
 from tests.services.conftest import make_settings
 from tests.services.invariants import check_job
-from tests.services.service_stand import Stand, make_record, tiny_jpeg, wait_for
+from tests.services.service_stand import Stand, is_gone, make_record, tiny_jpeg, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,6 @@ def test_one_bad_photo_fails_a_strict_job(served: Stand) -> None:
 
 def upload_and_submit(stand: Stand, record: JobRecord, contents: dict[str, bytes]) -> None:
 
-
     images = []
     for image in record.images:
         data = contents.get(image.name, tiny_jpeg())
@@ -184,13 +182,20 @@ def test_an_endless_loop_ends_as_timeout(served: Stand) -> None:
     serves_the_next(served)
 
 
+def test_native_code_that_hears_no_signal_is_killed_at_the_hard_limit(served: Stand) -> None:
+    done = check_job(served, served.wait_terminal(served.submit(fake={"do": "native"})))
+    assert done.error is not None
+    assert (done.error.code, len(done.attempts)) == (JobErrorCode.TIMEOUT, 1)
+    wait_for(lambda: is_gone(served.child_of(done)), 10, "the end of the child")
+    serves_the_next(served)
+
+
 def test_a_device_fault_ends_the_process_and_the_job_is_tried_in_another(served: Stand, tmp_path: Path) -> None:
     job = served.submit(fake={"do": "device", "once": str(tmp_path / "faulted")})
     done = check_job(served, served.wait_terminal(job))
     assert [attempt.outcome for attempt in done.attempts] == ["lost", "succeeded"]
-    first, second = (int(attempt.worker.rpartition("/")[2]) for attempt in done.attempts)
-    assert first != second
-    assert not psutil.pid_exists(first)
+    assert served.child_of(done, 0) != served.child_of(done, 1)
+    wait_for(lambda: is_gone(served.child_of(done, 0)), 10, "the end of the child")
     assert done.attempts[0].error is not None
     assert "device failed" in done.attempts[0].error.message
 
@@ -202,7 +207,7 @@ def test_a_running_job_is_canceled_through_its_heartbeat(served: Stand) -> None:
     assert served.store.request_cancel(job.id).status is JobStatus.CANCELING
     done = check_job(served, served.wait_terminal(job, 10))
     assert (done.status, done.attempts[-1].outcome) == (JobStatus.CANCELED, "canceled")
-    assert psutil.pid_exists(child), "a child that stops by itself lives on"
+    assert not is_gone(child), "a child that stops by itself lives on"
     serves_the_next(served)
 
 
@@ -213,7 +218,7 @@ def test_a_child_that_does_not_hear_the_cancellation_is_killed(served: Stand) ->
     served.store.request_cancel(job.id)
     done = check_job(served, served.wait_terminal(job, 10))
     assert (done.status, done.attempts[-1].outcome) == (JobStatus.CANCELED, "canceled")
-    wait_for(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 5)
+    wait_for(lambda: is_gone(child), 10, "the end of the child")
     serves_the_next(served)
 
 
