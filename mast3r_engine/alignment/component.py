@@ -65,7 +65,13 @@ def align_component(
         np.exp(fine.state.log_focal),
         depth,
         _count_inliers(problem, fine, pairs),
-        {"seconds": seconds, "point_costs": coarse.costs, "pixel_costs": fine.costs, "pixel_sigma": fine.sigma.tolist()},
+        {
+            "seconds": seconds,
+            "point_costs": coarse.costs,
+            "pixel_costs": fine.costs,
+            "pixel_median_errors": fine.median_errors,
+            "pixel_sigma": fine.sigma.tolist(),
+        },
     )
 
 

@@ -31,27 +31,40 @@ class ReducedSystem:
     g: Floats  # (10N,)
     curvature: Floats  # (A,)
     slope: Floats  # (A,)
-    coupling: list[tuple[Floats, Integers]]  # per image: (its anchors, columns), numbers of the columns
-    anchor_start: Integers  # (N + 1,)
+    problem: ReprojectionProblem
+    coupling: Floats  # (G, C) second derivatives by a group's depth and its pair's columns
+    to_source: Floats  # (P, C, 10) derivative of a pair's columns by those of its source
+    to_target: Floats  # (P, C, 10)
+    depth_weight: float  # couples every depth to its image's size
 
     def solve(self, root: int, damping: float, options: ReprojectionOptions) -> tuple[Floats, Floats]:  # (N, 10), (A,)
         """Steps of cameras and log-depths; the root's pose is held, as is the mean log-size."""
-        views = len(self.anchor_start) - 1
-        H = self.H.copy()
+        views = len(self.problem.anchor_start) - 1
+        H, g = self.H.copy(), self.g.copy()
         H[np.diag_indices_from(H)] *= 1.0 + damping
         sizes = np.arange(views) * COLUMNS + SIZE
         H[np.ix_(sizes, sizes)] += max(float(H[sizes, sizes].max()), 1.0)
-        spread = _free_columns(views, root, options)
-        reduced, right = spread.T @ H @ spread, -spread.T @ self.g
-        reduced[np.diag_indices_from(reduced)] *= 1.0 + 1e-13
-        try:
-            step = spread @ cho_solve(cho_factor(reduced), right)
-        except np.linalg.LinAlgError:
-            step = spread @ np.linalg.lstsq(reduced, right)[0]
-        depth_step = -self.slope
-        for k, (E, columns) in enumerate(self.coupling):
-            depth_step[self.anchor_start[k] : self.anchor_start[k + 1]] -= E @ step[columns]
-        return step.reshape(views, COLUMNS), depth_step / self.curvature
+        focals = np.arange(views) * COLUMNS + FOCAL
+        if options.shared_focal:  # the root's column stands for all
+            H[:, focals[root]] = H[:, focals].sum(1)
+            H[focals[root]] = H[focals].sum(0)
+            g[focals[root]] = g[focals].sum()
+        free = np.flatnonzero(_free_columns(views, root, options))
+        step = np.zeros(COLUMNS * views)
+        step[free] = -_solve_positive(H[np.ix_(free, free)], g[free])
+        if options.shared_focal:
+            step[focals] = step[focals[root]]
+        return step.reshape(views, COLUMNS), self._depth_step(step.reshape(views, COLUMNS))
+
+    def _depth_step(self, step: Floats) -> Floats:  # (A,)
+        problem = self.problem
+        of_pair = np.einsum("pab,pb->pa", self.to_source, step[problem.source])
+        of_pair += np.einsum("pab,pb->pa", self.to_target, step[problem.target])
+        pulled = (self.coupling * of_pair[problem.group_pair]).sum(1)
+        right = self.slope + np.bincount(problem.group_anchor, pulled, len(self.slope))
+        right -= self.depth_weight * np.repeat(step[:, SIZE], np.diff(problem.anchor_start))
+        depth_step: Floats = -right / self.curvature
+        return depth_step
 
 
 def reduce_depths(
@@ -77,15 +90,14 @@ def reduce_depths(
     curvature = depth_weight + np.bincount(problem.group_anchor, blocks.groups[:, -2], total).astype(np.float64)
     slope: Floats = np.bincount(problem.group_anchor, blocks.groups[:, -1], total) + depth_weight * deviation
     flat_H, flat_g = np.swapaxes(H, 1, 2).reshape(COLUMNS * views, -1).copy(), g.ravel().copy()
-    coupling = []
+    active = COLUMNS if options.principal_sigma is not None else PRINCIPAL.start
     for k in range(views):
-        E, columns = _coupling(problem, blocks.groups, to_source, to_target, k, depth_weight)
+        E, columns = _coupling(problem, blocks.groups, to_source, to_target, k, depth_weight, active)
         mine = slice(problem.anchor_start[k], problem.anchor_start[k + 1])
         scaled = E / curvature[mine, None]
         flat_H[np.ix_(columns, columns)] -= E.T @ scaled
         flat_g[columns] -= scaled.T @ slope[mine]
-        coupling.append((E, columns))
-    return ReducedSystem(flat_H, flat_g, curvature, slope, coupling, problem.anchor_start)
+    return ReducedSystem(flat_H, flat_g, curvature, slope, problem, blocks.groups[:, :-2], to_source, to_target, depth_weight)
 
 
 def _chain(problem: ReprojectionProblem, state: CameraState) -> tuple[Floats, Floats]:  # (P, 12, 10) each
@@ -122,32 +134,43 @@ def _camera_blocks(
 
 
 def _coupling(
-    problem: ReprojectionProblem, groups: Floats, to_source: Floats, to_target: Floats, image: int, depth_weight: float
+    problem: ReprojectionProblem,
+    groups: Floats,
+    to_source: Floats,
+    to_target: Floats,
+    image: int,
+    depth_weight: float,
+    active: int,
 ) -> tuple[Floats, Integers]:  # (anchors of the image, columns), (columns,)
-    """Second derivatives by the image's depths and by all cameras they touch: its own and its partners'."""
+    """Second derivatives by the image's depths and by the active columns of all cameras they touch: its own, its partners'."""
     pairs = np.flatnonzero(problem.source == image)
     start, stop = problem.anchor_start[image], problem.anchor_start[image + 1]
-    E = np.zeros((stop - start, COLUMNS * (1 + len(pairs))))
+    E = np.zeros((stop - start, active * (1 + len(pairs))))
     E[:, SIZE] = -depth_weight
     starts = problem.matches.pair_group_start
     for k, p in enumerate(pairs, start=1):
         mine = slice(starts[p], starts[p + 1])
         rows = problem.group_anchor[mine] - start
-        E[rows, :COLUMNS] += groups[mine, :-2] @ to_source[p]
-        E[rows, COLUMNS * k : COLUMNS * (k + 1)] = groups[mine, :-2] @ to_target[p]
+        E[rows, :active] += groups[mine, :-2] @ to_source[p, :, :active]
+        E[rows, active * k : active * (k + 1)] = groups[mine, :-2] @ to_target[p, :, :active]
     images = np.concatenate([[image], problem.target[pairs]])
-    columns = (images[:, None] * COLUMNS + np.arange(COLUMNS)).ravel()
+    columns = (images[:, None] * COLUMNS + np.arange(active)).ravel()
     return E, columns.astype(np.int64)
 
 
-def _free_columns(views: int, root: int, options: ReprojectionOptions) -> Floats:  # (10N, free) maps free columns to all
-    spread = np.eye(COLUMNS * views)
-    held = np.zeros(COLUMNS * views, bool)
-    held[root * COLUMNS : root * COLUMNS + 6] = True
+def _free_columns(views: int, root: int, options: ReprojectionOptions) -> NDArray[np.bool_]:  # (10N,)
+    free = np.ones((views, COLUMNS), bool)
+    free[root, :6] = False
     if options.principal_sigma is None:
-        held.reshape(views, COLUMNS)[:, PRINCIPAL] = True
+        free[:, PRINCIPAL] = False
     if options.shared_focal:
-        focals = np.arange(views) * COLUMNS + FOCAL
-        spread[focals, root * COLUMNS + FOCAL] = 1.0
-        held[focals] = np.arange(views) != root
-    return spread[:, ~held]
+        free[:, FOCAL] = np.arange(views) == root
+    return free.ravel()
+
+
+def _solve_positive(H: Floats, g: Floats) -> Floats:
+    H[np.diag_indices_from(H)] *= 1.0 + 1e-13
+    try:
+        return np.asarray(cho_solve(cho_factor(H), g), np.float64)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(H, g)[0], np.float64)

@@ -36,7 +36,8 @@ class ReprojectionResult:
     squared_error: Floats  # (M,) pixels squared
     sigma: Floats  # (classes,) pixels
     curvature: Floats  # (A,) of the depths: how well each is measured, 1 / variance of the logarithm
-    costs: list[float]
+    costs: list[float]  # each at the noise level of its step, which falls from step to step
+    median_errors: list[float]  # pixels, before the first step and after each one
 
 
 def refine_on_pixels(
@@ -51,7 +52,7 @@ def refine_on_pixels(
     blocks = _evaluate(problem, state, np.full(CONFIDENCE_CLASSES, 1e3), options)
     sigma = _noise_levels(problem, blocks.squared_error)
     blocks = _evaluate(problem, state, sigma, options)
-    damping, costs = FIRST_DAMPING, []
+    damping, costs, medians = FIRST_DAMPING, [], [float(np.sqrt(np.median(blocks.squared_error)))]
     for count in range(options.max_steps):
         cost = _cost(problem, blocks.squared_error, sigma, state, options)
         costs.append(cost)
@@ -70,12 +71,13 @@ def refine_on_pixels(
         if not accepted:
             break
         state, blocks, sigma, damping = trial, trial_blocks, trial_sigma, damping / 10
+        medians.append(float(np.sqrt(np.median(blocks.squared_error))))
         if on_step is not None:
             on_step((count + 1) / options.max_steps)
         if _size(step, scene_depth) < CONVERGED:
             break
     system = reduce_depths(problem, state, blocks, options)
-    return ReprojectionResult(state, blocks.squared_error, sigma, system.curvature, costs)
+    return ReprojectionResult(state, blocks.squared_error, sigma, system.curvature, costs, medians)
 
 
 def relative_cameras(problem: ReprojectionProblem, state: CameraState) -> RelativeCameras:

@@ -12,8 +12,8 @@ from mast3r_engine.alignment.camera_state import CameraState, ReprojectionOption
 from mast3r_engine.alignment.initial_poses import initial_poses, strongest_view
 from mast3r_engine.alignment.pair_geometry import PairGeometry, estimate_pair
 from mast3r_engine.alignment.point_stage import point_normal_equations, refine_on_points
-from mast3r_engine.alignment.reduced_system import COLUMNS, FOCAL, PRINCIPAL, SIZE, reduce_depths
-from mast3r_engine.alignment.reprojection_problem import ReprojectionProblem, build_problem
+from mast3r_engine.alignment.reduced_system import COLUMNS, FOCAL, PRINCIPAL, SIZE, ReducedSystem, _coupling, reduce_depths
+from mast3r_engine.alignment.reprojection_problem import build_problem
 from mast3r_engine.alignment.reprojection_stage import refine_on_pixels
 from mast3r_engine.alignment.similarity import rotation_exp, similarity, split_similarity, transform
 from mast3r_engine.evaluation.oracle import make_scene
@@ -146,7 +146,8 @@ def test_shared_focal_stays_shared() -> None:
 def test_gradient_of_all_unknowns_matches_finite_differences(options: ReprojectionOptions) -> None:
     state, sigma = perturbed(0.02), np.full(8, 2.0)
     blocks = reprojection_stage._evaluate(PROBLEM, state, sigma, options)
-    system = full_gradient(PROBLEM, state, blocks, options)
+    system = reduce_depths(PROBLEM, state, blocks, options)
+    gradient = full_gradient(system, options).reshape(4, COLUMNS)
 
     def cost(moved: CameraState) -> float:
         squared = reprojection_stage._evaluate(PROBLEM, moved, sigma, options).squared_error
@@ -160,18 +161,24 @@ def test_gradient_of_all_unknowns_matches_finite_differences(options: Reprojecti
         h = 1e-6
         ahead, behind = (reprojection_stage._move(state, k * h * camera_step, k * h * depth_step) for k in (1, -1))
         numeric = (cost(ahead) - cost(behind)) / (2 * h)
-        analytic = float((system[0] * camera_step).sum() + system[1] @ depth_step)
+        analytic = float((gradient * camera_step).sum() + system.slope @ depth_step)
         assert analytic == pytest.approx(numeric, rel=1e-4)
 
 
-def full_gradient(problem: ReprojectionProblem, state: CameraState, blocks: object, options: ReprojectionOptions) -> tuple:
-    """Undo the elimination: g of the cameras = reduced g + E (slope / curvature)."""
-    system = reduce_depths(problem, state, blocks, options)
-    g = system.g.copy()
-    for k, (E, columns) in enumerate(system.coupling):
-        mine = slice(problem.anchor_start[k], problem.anchor_start[k + 1])
-        np.add.at(g, columns, E.T @ (system.slope[mine] / system.curvature[mine]))
-    return g.reshape(-1, COLUMNS), system.slope
+def couplings(system: ReducedSystem, options: ReprojectionOptions) -> np.ndarray:  # (A, 10N)
+    """All second derivatives by depths and cameras, dense."""
+    full = np.zeros((len(system.slope), 4 * COLUMNS))
+    active = COLUMNS if options.principal_sigma is not None else 8
+    groups = np.c_[system.coupling, np.zeros((len(system.coupling), 2))]
+    for k in range(4):
+        E, columns = _coupling(PROBLEM, groups, system.to_source, system.to_target, k, system.depth_weight, active)
+        full[PROBLEM.anchor_start[k] : PROBLEM.anchor_start[k + 1], columns] += E
+    return full
+
+
+def full_gradient(system: ReducedSystem, options: ReprojectionOptions) -> np.ndarray:  # (10N,)
+    """Undo the elimination: g of the cameras = reduced g + E^T (slope / curvature)."""
+    return system.g + couplings(system, options).T @ (system.slope / system.curvature)
 
 
 def test_elimination_equals_solving_everything_at_once() -> None:
@@ -181,12 +188,10 @@ def test_elimination_equals_solving_everything_at_once() -> None:
     cameras, anchors = 4 * COLUMNS, len(state.log_depth)
     H = np.zeros((cameras + anchors, cameras + anchors))
     H[cameras:, cameras:] = np.diag(system.curvature)
-    for k, (E, columns) in enumerate(system.coupling):
-        rows = cameras + np.arange(PROBLEM.anchor_start[k], PROBLEM.anchor_start[k + 1])
-        H[np.ix_(rows, columns)] = E
-        H[np.ix_(columns, rows)] = E.T
+    E = couplings(system, options)
+    H[cameras:, :cameras], H[:cameras, cameras:] = E, E.T
     H[:cameras, :cameras] = system.H + H[:cameras, cameras:] @ (H[cameras:, :cameras] / system.curvature[:, None])
-    g = np.concatenate([full_gradient(PROBLEM, state, blocks, options)[0].ravel(), system.slope])
+    g = np.concatenate([full_gradient(system, options), system.slope])
     sizes = np.arange(4) * COLUMNS + SIZE
     H[np.ix_(sizes, sizes)] += max(float(system.H[sizes, sizes].max()), 1.0)
     free = np.ones(len(H), bool)
