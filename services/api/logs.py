@@ -32,7 +32,8 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logs(level: str) -> None:
     """Send the logs of the service, and the server's own, to standard error as JSON lines. Doing it again changes nothing."""
-    for name in ("services", "m3r", "uvicorn"):
+    logging.captureWarnings(True)  # Pillow warns of odd metadata
+    for name in ("services", "m3r", "uvicorn", "py.warnings"):
         logger = logging.getLogger(name)
         logger.setLevel(level.upper())
         logger.propagate = False
