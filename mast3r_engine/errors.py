@@ -10,6 +10,7 @@
     ├── DatasetError            code "invalid_dataset"    an evaluation data set or submission that cannot be read
     ├── CheckpointError         code "invalid_checkpoint" weights that are wrong, truncated, foreign or malicious
     ├── NetworkOutputError      code "invalid_prediction" a network gave NaN, a wrong shape or no descriptors where needed
+    ├── ExportError             code "export_failed"      a reconstruction cannot become what a format holds, or a library lacks
     ├── TrainingError           code "training_failed"    a training config, data set or run that cannot be used
     └── OutOfMemoryError        code "out_of_memory"      the device's or the process' memory did not suffice
 
@@ -91,6 +92,12 @@ class TrainingError(EngineError):
     """A training config, a data set or a training run cannot be used."""
 
     code = "training_failed"
+
+
+class ExportError(EngineError):
+    """A reconstruction cannot be written in a format."""
+
+    code = "export_failed"
 
 
 class OutOfMemoryError(EngineError):

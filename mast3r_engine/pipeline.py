@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -78,7 +80,8 @@ def reconstruct(
         with clock.stage("fuse") as report:
             cloud = fuse(alignment, [view.pixels for view in views], options.fusion, report, device_of(net))
         with clock.stage("export"):
-            scene = assemble_scene(views, alignment, cloud, net, graph.choice, clock.seconds)
+            files = [_file_of(images[index]) for index in kept]
+            scene = assemble_scene(views, alignment, cloud, net, graph.choice, clock.seconds, evidence.matches, files)
         clock.finish()
     return scene
 
@@ -103,6 +106,10 @@ def _load(
     if not views:
         raise TooFewImagesError(f"none of the {len(images)} photographs can be read; give at least one that can")
     return views, kept
+
+
+def _file_of(image: ImageSource) -> Path | None:
+    return Path(image) if isinstance(image, (str, os.PathLike)) else None
 
 
 def _encode(views: Sequence[View], net: PairNetwork, clock: StageClock) -> TokenStore:

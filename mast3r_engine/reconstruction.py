@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.views import ImageGeometry
 
 
@@ -45,7 +47,8 @@ class Reconstruction:
 
     OpenCV axes; metres when `metric`. `intrinsics` are in pixels of the ORIGINAL image, upright after EXIF rotation,
     pixel centres at integers; `network_intrinsics`, `depth` and `confidence` at network size. Clouds of all components stand
-    in `points`, each in its own component's frame.
+    in `points`, each in its own component's frame. `matches` are those that alignment was given of the pairs that hold, wrong
+    ones among them; a network without descriptors leaves none. `sources` are the photographs' files, for exports that hold them.
     """
 
     names: list[str]
@@ -67,3 +70,5 @@ class Reconstruction:
     pairs: list[PairStats]
     stats: dict[str, Any]  # seconds, counts and costs per stage
     warnings: list[str] = field(default_factory=list)
+    matches: list[PairMatches] = field(default_factory=list)
+    sources: list[Path | None] = field(default_factory=list)  # N, None for a photograph that was not given as a path

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.fusion import Cloud
 from mast3r_engine.predictions import PairNetwork
 from mast3r_engine.reconstruction import Alignment, Reconstruction
@@ -38,6 +40,8 @@ def assemble_scene(
     net: PairNetwork,
     graph_choice: str,
     seconds: dict[str, float],
+    matches: Sequence[PairMatches] = (),
+    sources: Sequence[Path | None] = (),
 ) -> Reconstruction:
     """The result of a job, with intrinsics carried to the originals' pixels, statistics and warnings."""
     to_original = [view.geometry.intrinsics_to_original(K) for view, K in zip(views, alignment.intrinsics, strict=True)]
@@ -61,7 +65,16 @@ def assemble_scene(
         pairs=alignment.pairs,
         stats=_stats(alignment, cloud, graph_choice, seconds),
         warnings=[*_warnings(alignment, net, len(views)), *cloud.warnings],
+        matches=_of_pairs_that_hold(matches, alignment),
+        sources=list(sources),
     )
+
+
+def _of_pairs_that_hold(matches: Sequence[PairMatches], alignment: Alignment) -> list[PairMatches]:
+    """What exports build tracks of; nothing is copied, and there is no more of it than alignment had in memory."""
+    holding = {(pair.i, pair.j) for pair in alignment.pairs if pair.inliers > 0}
+    registered = alignment.component >= 0
+    return [pair for pair in matches if (pair.i, pair.j) in holding and registered[pair.i] and registered[pair.j]]
 
 
 def _stats(alignment: Alignment, cloud: Cloud, graph_choice: str, seconds: dict[str, float]) -> dict[str, Any]:
