@@ -13,11 +13,14 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from services.adapters.processes import is_alive
 
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
+AT_ONCE = Retry(NoBackoff(), 0)  # redis-py tries again for seconds by itself
 
 
 class EmbeddedRedisError(Exception):
@@ -84,10 +87,10 @@ class EmbeddedRedis:
         """Two servers on one data folder would destroy it. One whose owner was killed is shut down; another's is left alone."""
         with contextlib.suppress(OSError, ValueError, KeyError, redis.RedisError):
             claim = json.loads(self._claim_file.read_text())
-            with redis.Redis(port=claim["port"], socket_timeout=5, decode_responses=True) as client:
+            with redis.Redis(port=claim["port"], socket_timeout=5, retry=AT_ONCE, decode_responses=True) as client:
                 if Path(client.config_get("dir")["dir"]) != self.folder.resolve():
                     return
-                if claim["owner"] != os.getpid() and is_alive(claim["owner"]):
+                if is_alive(claim["owner"]):
                     raise EmbeddedRedisError(
                         f"process {claim['owner']} runs a server on {self.folder}; stop it or use another folder"
                     )
@@ -123,7 +126,7 @@ class EmbeddedRedis:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_WITHIN_S
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(redis.RedisError), redis.Redis(port=self.port, socket_timeout=2) as client:
+            with contextlib.suppress(redis.RedisError), redis.Redis(port=self.port, socket_timeout=2, retry=AT_ONCE) as client:
                 if client.ping() and int(client.info("server")["process_id"]) == self._process.pid:
                     return
             time.sleep(0.02)
