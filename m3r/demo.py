@@ -21,6 +21,11 @@ from m3r.service_client import ServiceClient, ServiceError
 from m3r.submit import print_job, run_job
 
 START_WITHIN_S = 90.0
+TRUST_EVERYTHING = {"alignment": {"verify_pairs": False}, "fusion": {"min_confidence": 0.0}}
+NOTHING_HOLDS = (
+    "With these weights no pair of photographs holds (no_overlap). Sent again with alignment.verify_pairs = false, to show the "
+    "whole way of the data: THE GEOMETRY BELOW IS MEANINGLESS. See README, Weights."
+)
 
 
 def run_demo(place: Path, out: Path) -> None:
@@ -34,6 +39,9 @@ def run_demo(place: Path, out: Path) -> None:
         client = ServiceClient(url)
         try:
             job = run_job(client, photos, out, {}, "balanced", [])
+            if (job.get("error") or {}).get("code") == "no_overlap":
+                console.print(f"[red]{NOTHING_HOLDS}[/red]")
+                job = run_job(client, photos, out, TRUST_EVERYTHING, "balanced", [])
         except (ServiceError, httpx.TransportError) as error:
             typer.secho(f"error: {error}", fg="red", err=True)
             raise typer.Exit(1) from None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from mast3r_engine.checkpoints.loading import load_network
 from mast3r_engine.network import Network, build_network, set_precision
+
+PACKAGED = Path(__file__).parent / "packaged"
 
 # Small enough for two cores, and every part of the large networks is in it.
 UNTRAINED_CONFIG: dict[str, Any] = {
@@ -28,10 +32,19 @@ UNTRAINED_CONFIG: dict[str, Any] = {
 
 
 def load_default_network(device: str | torch.device = "cpu", dtype: str = "float32") -> Network:
-    """A small untrained network: the package ships no trained weights, so the geometry it gives is meaningless.
+    """The checkpoint that lies in the package; without one, a small untrained network whose geometry is meaningless.
 
-    `net.trained` is False; callers that show results must say so.
+    `net.trained` tells them apart; callers that show results must say so.
     """
+    packaged = find_packaged()
+    if packaged is not None:
+        return load_network(packaged, device, dtype)
     net = build_network(UNTRAINED_CONFIG)
     set_precision(net, dtype)
     return net.to(device)
+
+
+def find_packaged() -> Path | None:
+    """The folder of the packaged checkpoint, if the package ships one."""
+    found = sorted(PACKAGED.glob("*/config.json"))
+    return found[0].parent if found else None
