@@ -79,8 +79,10 @@ def _read_size(file: BinaryIO, kind: str, max_pixels: int) -> tuple[int, int]:
     claimed = _claimed_size(file)
     if claimed is not None:
         _check_size(*claimed, max_pixels)
-        if kind == "WEBP":  # Pillow makes room for all its pixels before it tells the size
-            return claimed
+    if kind == "WEBP":  # Pillow makes room for all its pixels before it tells the size, so it is not asked
+        if claimed is None:
+            raise UnusablePhotoError("its WEBP header cannot be read")
+        return claimed
     file.seek(0)
     try:
         if kind == "HEIC":
