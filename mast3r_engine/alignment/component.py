@@ -91,12 +91,10 @@ def _metric_result(
     """Spread the depths' corrections and put the scale where their mean over the images' medians is 0."""
     state = fine.state
     correction = state.log_depth - np.log(problem.canonical_depth)
-    prior = ReprojectionOptions().depth_sigma ** -2
     fields = []
     for k, grid in enumerate(problem.grid):
         mine = slice(problem.anchor_start[k], problem.anchor_start[k + 1])
-        measured = np.maximum(fine.curvature[mine] - prior, 0.0)
-        fields.append(smooth_corrections(correction[mine].reshape(grid), measured.reshape(grid)))
+        fields.append(smooth_corrections(correction[mine].reshape(grid), fine.curvature[mine].reshape(grid)))
     excess = float(np.mean([np.median(field) for field in fields]))
     cam2world = np.tile(np.eye(4), (len(views), 1, 1))
     cam2world[:, :3, :3] = state.rotation

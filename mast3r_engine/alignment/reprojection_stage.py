@@ -1,8 +1,8 @@
 """The 2D stage: cameras and anchor depths from reprojection errors, by Levenberg-Marquardt with the depths eliminated.
 
 Every residual touches one depth, so the depths' block of the Hessian is diagonal and their Schur complement is cheap. The noise
-level of each class of match confidence is estimated anew in every step; it starts at what the initial cameras leave and shrinks
-with the errors, which makes the robust (Cauchy) kernel graduated.
+level of each class of match confidence is estimated anew in every step; it starts above what the initial cameras leave and
+shrinks with the errors, which makes the robust (Cauchy) kernel graduated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 KERNEL_WIDTH = 2.4  # sigmas; 95 % efficient on Gaussian errors
 RAYLEIGH_MEDIAN = 1.1774  # median of a two-dimensional error over its sigma
 SMALLEST_SIGMA = 1e-4  # pixels; below it errors are rounding
-CONVERGED = 1e-5  # largest step of rotation, of position over the scene's depth, of log focal
+FIRST_SIGMA = 0.01  # of the focal length; more where the first cameras are worse
+CONVERGED = 3e-5  # largest step of rotation, of position over the scene's depth, of log focal
 FIRST_DAMPING = 1e-4
 
 
@@ -35,7 +36,7 @@ class ReprojectionResult:
     state: CameraState
     squared_error: Floats  # (M,) pixels squared
     sigma: Floats  # (classes,) pixels
-    curvature: Floats  # (A,) of the depths: how well each is measured, 1 / variance of the logarithm
+    curvature: Floats  # (A,) of the depths: how well the matches measure each, 1 / variance of the logarithm
     costs: list[float]  # each at the noise level of its step, which falls from step to step
     median_errors: list[float]  # pixels, before the first step and after each one
 
@@ -49,9 +50,12 @@ def refine_on_pixels(
 ) -> ReprojectionResult:
     """Refine until the step is small; the root's pose and the mean log-size stay (the gauge)."""
     scene_depth = float(np.median(np.exp(state.log_depth)))
-    blocks = _evaluate(problem, state, np.full(CONFIDENCE_CLASSES, 1e3), options)
-    sigma = _noise_levels(problem, blocks.squared_error)
+    sigma = np.full(CONFIDENCE_CLASSES, FIRST_SIGMA * float(np.median(problem.focal)))
     blocks = _evaluate(problem, state, sigma, options)
+    noise = _noise_levels(problem, blocks.squared_error)
+    if (noise > sigma).any():
+        sigma = noise
+        blocks = _evaluate(problem, state, sigma, options)
     damping, costs, medians = FIRST_DAMPING, [], [float(np.sqrt(np.median(blocks.squared_error)))]
     for count in range(options.max_steps):
         cost = _cost(problem, blocks.squared_error, sigma, state, options)
@@ -76,8 +80,8 @@ def refine_on_pixels(
             on_step((count + 1) / options.max_steps)
         if _size(step, scene_depth) < CONVERGED:
             break
-    system = reduce_depths(problem, state, blocks, options)
-    return ReprojectionResult(state, blocks.squared_error, sigma, system.curvature, costs, medians)
+    curvature = np.bincount(problem.group_anchor, blocks.groups[:, -2], len(state.log_depth)).astype(np.float64)
+    return ReprojectionResult(state, blocks.squared_error, sigma, curvature, costs, medians)
 
 
 def relative_cameras(problem: ReprojectionProblem, state: CameraState) -> RelativeCameras:
