@@ -120,11 +120,13 @@ class Stand:
         self.registry = WorkerRegistry(settings)
         self.workers: list[WorkerProcess] = []
 
-    def start_worker(self, settings: Settings | None = None, module: str = "services.worker") -> WorkerProcess:
-        """Start a worker and wait until its engine is loaded."""
+    def start_worker(self, module: str = "services.worker", wait: bool = True) -> WorkerProcess:
+        """Start a worker and wait until it says that its engine is loaded."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        worker = WorkerProcess(settings or self.settings, log, module)
+        worker = WorkerProcess(self.settings, log, module)
         self.workers.append(worker)
+        if not wait:
+            return worker
         try:
             wait_for(
                 lambda: any(w.pid == worker.pid and w.weights_loaded for w in self.registry.workers()), 40, "a loaded worker"

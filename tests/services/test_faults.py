@@ -29,7 +29,7 @@ def outcomes(record: JobRecord) -> list[str | None]:
 
 def kill_child_in_every_stage(stand: Stand, per_stage: int) -> None:
     plan = [(stage, stand.submit(fake={"seconds": 0.02, "stages": {stage: 1.5}})) for stage in STAGES * per_stage]
-    stand.start_worker()
+    stand.start_worker(wait=False)  # it begins with the first job before it says that it is there
     for stage, job in plan:  # in the order of the queue; those that were killed queue again behind the others
         stand.wait_stage(job, stage, 30)
         os.kill(stand.child_of(job), signal.SIGKILL)
