@@ -11,6 +11,7 @@ either way.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import statistics
 import subprocess
 import sys
@@ -198,6 +199,7 @@ def _print_memory(options: argparse.Namespace) -> None:
     a, b = make_pair(field, "64x48")
     contenders()[contender](a, b, options.threads)  # libraries loaded, pools warm
     a, b = make_pair(field, options.size[0])
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is needed now
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _status_mib("VmRSS")
     contenders()[contender](a, b, options.threads)

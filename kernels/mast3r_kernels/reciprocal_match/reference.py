@@ -109,7 +109,7 @@ def _nearest_of_block(
     for k in range(0, len(database), DATABASE_ROWS):
         block = database[k : k + DATABASE_ROWS]
         similarity = queries.to(product_type) @ block.to(product_type).T
-        grouped = similarity.unflatten(1, (-1, GROUP if len(block) % GROUP == 0 else len(block)))
+        grouped = similarity.view(len(queries), -1, GROUP if len(block) % GROUP == 0 else len(block))
         tops = grouped.amax(2)
         top = torch.maximum(top, tops.amax(1).double())
         # Rounded down, the float32 threshold keeps whatever the float64 one keeps.
