@@ -18,6 +18,7 @@ BACKGROUND = (18, 21, 27)
 SIDES = ((-35.0, 30.0), (40.0, 55.0))  # azimuth and elevation of the two pictures, degrees
 MAX_NAMED = 5
 MAX_LABELS = 20
+MAX_WARNING = 60  # characters
 
 
 def render_preview(scene: Reconstruction, path: Path) -> None:
@@ -42,8 +43,14 @@ def render_preview(scene: Reconstruction, path: Path) -> None:
         figure.text(0.5, 0.5, "no photo could be registered", color="#b9bec8", fontsize=18, ha="center")
     figure.text(0.012, 0.965, _title(scene), color="#f2f3f5", fontsize=15, va="center", weight="bold")
     figure.text(0.012, 0.033, _notes(scene), color="#b9bec8", fontsize=10.5, va="center", linespacing=1.45)
+    if scene.warnings:
+        figure.text(0.988, 0.965, _shorten(scene.warnings[0]), color="#ff7a6b", fontsize=11, va="center", ha="right")
     with replace_when_done(path) as temporary:
         figure.savefig(temporary, format="png", facecolor=figure.get_facecolor(), metadata={"Software": "mast3r_engine"})
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_WARNING else text[: MAX_WARNING - 1] + "…"
 
 
 def _draw_cameras(axes: Any, scene: Reconstruction, shown: NDArray[np.int64], view: Viewpoint, depth: float) -> None:

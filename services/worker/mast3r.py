@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 
 import torch
 
 from mast3r_engine import load_network, reconstruct
 from mast3r_engine.checkpoints import load_default_network
-from mast3r_engine.errors import InvalidImageError, TooFewImagesError
-from mast3r_engine.export import FORMATS, write_artifacts
+from mast3r_engine.errors import ExportError, InvalidImageError, TooFewImagesError
+from mast3r_engine.export import write_artifacts
 from mast3r_engine.network import Network
 from services.adapters.settings import Settings
+from services.contract.outputs import ALWAYS
 from services.worker.engine import EngineFile, EngineJob, EngineResult, OnProgress
-from services.worker.translate import ALWAYS, to_options, to_result
+from services.worker.translate import to_options, to_result
 
 log = logging.getLogger("m3r.worker")
 
@@ -54,9 +57,19 @@ class Mast3rEngine:
             reasons = "; ".join(f"{job.photos[index].name}: {reason}" for index, reason in list(unusable.items())[:REASONS_TOLD])
             raise TooFewImagesError(f"{error} ({reasons})") from error
         wanted = list(dict.fromkeys([*ALWAYS, *job.outputs]))
-        write_artifacts(scene, job.folder, wanted, lambda done: on_progress("export", 1 - EXPORT_SHARE * (1 - done)))
-        files = [EngineFile(name, job.folder / name, FORMATS[name].media_type) for name in wanted]
-        return to_result(scene, [photo.name for photo in job.photos], unusable, files)
+        impossible: list[str] = []
+
+        def do_without(name: str, error: ExportError) -> None:
+            impossible.append(f"{name} was not made: {error}")
+
+        exporting = time.perf_counter()
+        written = write_artifacts(
+            scene, job.folder, wanted, lambda done: on_progress("export", 1 - EXPORT_SHARE * (1 - done)), do_without
+        )
+        files = [EngineFile(file.name, job.folder / file.name, file.media_type) for file in written]
+        result = to_result(scene, [photo.name for photo in job.photos], unusable, files)
+        seconds = {**result.stage_seconds, "export": time.perf_counter() - exporting}
+        return replace(result, warnings=[*result.warnings, *impossible], stage_seconds=seconds)
 
 
 def load_mast3r(settings: Settings) -> Mast3rEngine:
