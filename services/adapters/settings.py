@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     retention_days: float = 7.0
     tombstone_days: float = 30.0  # a deleted job is still answered with 410 for so long
     capture_expiry_h: float = 48.0
+    idempotency_lease_s: float = 20.0  # a try under an Idempotency-Key that was not heard for so long counts as dead
 
     engine: str = "services.worker.engine:load_engine"  # module:function(settings) -> Engine
     checkpoint: str = "default"

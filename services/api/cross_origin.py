@@ -15,6 +15,7 @@ EXPOSED = [
     "Content-Disposition",
     "Content-Range",
     "Accept-Ranges",
+    "Idempotent-Replayed",
     "X-Request-Id",
 ]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from services.adapters.objects import ObjectStore
+from services.adapters.objects import CHUNK_BYTES, StoredObject
 from services.adapters.settings import Settings
 from services.api.archives import ArchiveLimits, printable, read_archive
 from services.api.photo_names import safe_photo_name
@@ -17,10 +19,42 @@ from services.contract.jobs import ImageInput
 from services.contract.problems import FieldError
 
 
+class PhotoStore(Protocol):
+    """What an intake needs of an object store."""
+
+    def put(self, key: str, data: BinaryIO, media_type: str) -> StoredObject:
+        """Store an object."""
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove everything below a prefix."""
+
+    def check(self) -> None:
+        """Raise ObjectStoreError unless the store can be written."""
+
+    def free_bytes(self) -> int | None:
+        """Say how much room is left; None where that is not known."""
+
+
+class DigestingStore:
+    """Stores nothing and says what it would have: for a request that is read only to see whether it is the one of before."""
+
+    def put(self, key: str, data: BinaryIO, media_type: str) -> StoredObject:  # noqa: ARG002
+        return StoredObject(key, data.seek(0, os.SEEK_END), sha256_of(data))
+
+    def delete_prefix(self, prefix: str) -> int:  # noqa: ARG002
+        return 0
+
+    def check(self) -> None:
+        return None
+
+    def free_bytes(self) -> int | None:
+        return None
+
+
 class PhotoIntake:
     """Collects the photographs of a capture. Several may be stored at a time, each from a thread of its own."""
 
-    def __init__(self, capture_id: str, objects: ObjectStore, settings: Settings) -> None:
+    def __init__(self, capture_id: str, objects: PhotoStore, settings: Settings) -> None:
         self.capture_id = capture_id
         self.warnings: list[str] = []
         self._objects = objects
@@ -28,11 +62,18 @@ class PhotoIntake:
         self._names: set[str] = set()
         self._images: dict[int, ImageInput] = {}  # by their place in the request
         self._faults: dict[int, FieldError] = {}
+        self._unusable: dict[int, tuple[str, str]] = {}
 
     @property
     def images(self) -> list[ImageInput]:
         """The usable photographs, in the order they were sent."""
         return [self._images[at] for at in sorted(self._images)]
+
+    @property
+    def digests(self) -> list[tuple[str, str]]:
+        """Name and SHA-256 (hex) of every photograph, usable or not, in the order they were sent."""
+        usable = {at: (image.name, image.sha256) for at, image in self._images.items()}
+        return [digest for _, digest in sorted({**usable, **self._unusable}.items())]
 
     @property
     def faults(self) -> list[FieldError]:
@@ -59,6 +100,7 @@ class PhotoIntake:
                 header = inspect_photo(file, self._settings.max_photo_pixels)
             except UnusablePhotoError as error:
                 self._faults[at] = FieldError(pointer=pointer, message=f"{name!r}: {error}")
+                self._unusable[at] = (name, sha256_of(file))
                 return
             file.seek(0)
             stored = self._objects.put(keys.capture_image(self.capture_id, name), file, header.media_type)
@@ -86,6 +128,7 @@ class PhotoIntake:
                 name = self.take_name(photo.name, at, "/archive")
                 if photo.file is None:
                     self._faults[at] = FieldError(pointer="/archive", message=f"{name!r}: {photo.fault}")
+                    self._unusable[at] = (name, "")  # too damaged to be read at all
                 else:
                     self.add_photo(name, photo.file, at, "/archive")
 
@@ -107,6 +150,15 @@ class PhotoIntake:
         self.warnings += [f"photo left out: {fault.message}" for fault in self.faults]
         if len(self.images) == 1:
             self.warnings.append("only one usable photo: depth and scale come from it alone, nothing confirms them")
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The SHA-256 of a whole file, in hex."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_count(count: int, limit: int) -> None:

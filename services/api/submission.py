@@ -1,61 +1,80 @@
-"""A one-shot submission: photographs and wishes in one body become a capture and an accepted job."""
+"""A one-shot submission: photographs and wishes come in one body; the photographs go into a capture of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import redis
 from anyio import to_thread
 from fastapi import Request
 
 from services.adapters.objects import ObjectStoreError
 from services.adapters.settings import Settings
-from services.adapters.submission import submit_job
+from services.api.acceptance import Accepted, accept_record, fingerprint, new_record
 from services.api.multipart_body import MAX_TEXT_BYTES, FilePart, MultipartBody, TextPart, too_large
 from services.api.options_check import check_pairs
-from services.api.photo_intake import PhotoIntake, check_count
+from services.api.photo_intake import PhotoIntake, PhotoStore, check_count
 from services.api.problems import ProblemError, invalid_field
 from services.api.submission_form import TEXT_FIELDS, JobRequest, read_form
 from services.api.upload_lanes import UploadLanes
 from services.api.wiring import Services
-from services.contract import keys
 from services.contract.codes import ProblemCode
 from services.contract.ids import new_id
-from services.contract.jobs import JobRecord
-
-log = logging.getLogger("services.api.submission")
 
 FORM_OVERHEAD_BYTES = 16 << 20  # text parts, part headers and boundaries, beyond the photographs
 SILENCE_S = 60.0  # a client that sends nothing for so long is gone
 
 
-async def submit_form(request: Request, services: Services, tenant: str) -> JobRecord:
-    """Read a multipart submission and accept it as a job, or refuse it and leave nothing behind.
+class FormSubmission:
+    """Photographs that came in one body and lie in a capture of their own."""
+
+    def __init__(self, wanted: JobRequest, intake: PhotoIntake, services: Services, tenant: str, request_id: str) -> None:
+        self._wanted = wanted
+        self._intake = intake
+        self._services = services
+        self._tenant = tenant
+        self._request_id = request_id
+
+    @property
+    def fingerprint(self) -> str:
+        """The photographs' order counts only where the caller's pairs number them."""
+        digests = self._intake.digests
+        return fingerprint(self._wanted, digests if self._wanted.options.get("pairs") else sorted(digests))
+
+    async def accept(self, job_id: str) -> Accepted:
+        intake, services = self._intake, self._services
+        record = new_record(job_id, self._tenant, self._wanted, intake.capture_id, intake.images, services.settings)
+        record = record.model_copy(update={"warnings": intake.warnings})
+        accepted = await to_thread.run_sync(
+            accept_record, record, services, self._request_id, intake.discard, limiter=services.upload_threads
+        )
+        if not accepted.made_before:
+            services.metrics.uploaded.inc(sum(image.bytes for image in record.images))
+        return accepted
+
+    async def discard(self) -> None:
+        await _discard(self._intake, self._services)
+
+
+async def receive_form(request: Request, services: Services, tenant: str, objects: PhotoStore) -> FormSubmission:
+    """Read a multipart submission and store its photographs in `objects`, or refuse it and leave nothing behind.
 
     Raises:
         ProblemError: what is wrong with the request.
-        ObjectStoreError, redis.RedisError: a store failed; nothing was accepted.
+        ObjectStoreError: the store failed.
     """
     content_type = request.headers.get("content-type", "")
     check_media_type(content_type)
-    await _check_length(request, services)
-    intake = PhotoIntake(new_id("cap"), services.objects, services.settings)
+    await _check_length(request, services, objects)
+    intake = PhotoIntake(new_id("cap"), objects, services.settings)
     try:
         wanted = await _receive(content_type, _chunks(request), intake, services)
     except BaseException:
         await _discard(intake, services)
         raise
-    record = _new_record(wanted, intake, tenant, services.settings)
-    await to_thread.run_sync(_accept, record, intake, services, limiter=services.upload_threads)
-    services.metrics.accepted.inc()
-    services.metrics.uploaded.inc(sum(image.bytes for image in record.images))
-    log.info("accepted %d photographs", len(record.images), extra={"job_id": record.id, "request_id": request.state.request_id})
-    return record
+    return FormSubmission(wanted, intake, services, tenant, request.state.request_id)
 
 
 def check_media_type(content_type: str) -> None:
@@ -69,15 +88,15 @@ def check_media_type(content_type: str) -> None:
         raise ProblemError(415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": "multipart/form-data"})
 
 
-async def _check_length(request: Request, services: Services) -> None:
+async def _check_length(request: Request, services: Services, objects: PhotoStore) -> None:
     """Check what can be checked before a byte of the body is read."""
     limit = services.settings.max_capture_bytes + FORM_OVERHEAD_BYTES
     declared = request.headers.get("content-length", "")
     length = int(declared) if declared.isdecimal() else 0
     if length > limit:
         raise too_large("", f"the body has {length} bytes; the limit is {limit}")
-    await to_thread.run_sync(services.objects.check, limiter=services.upload_threads)
-    free = await to_thread.run_sync(services.objects.free_bytes, limiter=services.upload_threads)
+    await to_thread.run_sync(objects.check, limiter=services.upload_threads)
+    free = await to_thread.run_sync(objects.free_bytes, limiter=services.upload_threads)
     if free is not None and free - length < services.settings.min_free_disk_bytes:
         detail = "the store has no room for this submission; try again when older jobs have been deleted"
         raise ProblemError(507, ProblemCode.INSUFFICIENT_STORAGE, detail, retryable=True)
@@ -157,41 +176,6 @@ def _text_of(part: TextPart | FilePart) -> tuple[str, str]:
 
 def _unknown_part(name: str) -> ProblemError:
     return invalid_field(f"/{name[:50]}", f"no such part; known: images, archive, {', '.join(TEXT_FIELDS)}")
-
-
-def _new_record(wanted: JobRequest, intake: PhotoIntake, tenant: str, settings: Settings) -> JobRecord:
-    now = datetime.now(UTC)
-    return JobRecord(
-        id=new_id("job"),
-        tenant=tenant,
-        capture_id=intake.capture_id,
-        preset=wanted.preset,
-        options=wanted.options,
-        outputs=wanted.outputs,
-        strict_images=wanted.strict_images,
-        labels=wanted.labels,
-        images=intake.images,
-        warnings=intake.warnings,
-        created_at=now,
-        queued_at=now,
-        retention_until=now + timedelta(days=settings.retention_days),
-    )
-
-
-def _accept(record: JobRecord, intake: PhotoIntake, services: Services) -> None:
-    """Accept the job, or remove what it would have needed.
-
-    When Redis breaks off in between, nobody knows whether it has the record; then the photographs stay, so that a job that turns
-    out to be there can run.
-    """
-    try:
-        submit_job(record, services.blocking_jobs, services.documents, services.queue)
-    except (ObjectStoreError, redis.RedisError):
-        with contextlib.suppress(ObjectStoreError, redis.RedisError):
-            services.blocking_jobs.forget(record)
-            services.objects.delete_prefix(keys.job_prefix(record.id))
-            intake.discard()
-        raise
 
 
 async def _discard(intake: PhotoIntake, services: Services) -> None:

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from services.adapters.async_job_store import AsyncJobStore
+from services.adapters.idempotency import IdempotencyStore
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectStore, ObjectStoreError, open_store
@@ -36,6 +37,7 @@ class Services:
     blocking_jobs: JobStore  # the same jobs, for threads
     documents: JobDocuments
     queue: JobQueue
+    idempotency: IdempotencyStore
     workers: WorkerRegistry
     watch: JobWatch
     metrics: Metrics
@@ -63,6 +65,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             blocking_jobs=blocking_jobs,
             documents=JobDocuments(blocking_jobs, objects),
             queue=queue,
+            idempotency=IdempotencyStore(settings, jobs.redis),
             workers=WorkerRegistry(settings, blocking_jobs.redis),
             watch=watch,
             metrics=metrics,

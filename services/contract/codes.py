@@ -41,6 +41,8 @@ class ProblemCode(StrEnum):
     NOT_ACCEPTABLE = "not_acceptable"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     CONFLICT = "conflict"
+    REQUEST_IN_FLIGHT = "request_in_flight"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     INSUFFICIENT_STORAGE = "insufficient_storage"

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import re
+from functools import partial
 from typing import Annotated, Any
 
 import redis
 from fastapi import APIRouter, Header, Request, Response
 
+from services.api.acceptance import Accepted, Submission
 from services.api.answers import JOB_LINKS, job_answer, refusals
 from services.api.auth import Caller
+from services.api.idempotency import KEY_PATTERN, submit_once
 from services.api.job_access import wait_for_job
 from services.api.job_snapshot import JobSnapshot, read_snapshot
 from services.api.links import base_url, job_url
+from services.api.photo_intake import PhotoStore
 from services.api.problems import ProblemError
 from services.api.routes.limits import MAX_WAIT_S
-from services.api.submission import submit_form
+from services.api.submission import receive_form
 from services.api.wiring import Authorized, Services, Wired
+from services.contract.ids import new_id
 from services.contract.jobs import Job, JobRecord
 
 router = APIRouter(tags=["reconstructions"])
@@ -86,10 +91,11 @@ _BODY: dict[str, Any] = {
             "headers": {
                 "Location": {"schema": {"type": "string"}, "description": "The job"},
                 "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds until it is worth asking"},
+                "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "`true`: the answer of an earlier try"},
             },
             "links": JOB_LINKS,
         },
-        **refusals(400, 408, 413, 415, 422, 507),
+        **refusals(400, 408, 409, 413, 415, 422, 507),
     },
     openapi_extra={"requestBody": _BODY},
 )
@@ -98,20 +104,42 @@ async def create_reconstruction(
     services: Wired,
     caller: Authorized,
     prefer: Annotated[str | None, Header(description="`wait=30`: answer when the job has ended, or after 30 s")] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            pattern=KEY_PATTERN,
+            description="Any text of yours, a UUID say. For 24 h the same request under it is answered as the first time, with "
+            "`Idempotent-Replayed: true`, and makes no second job; another request under it is refused (422).",
+        ),
+    ] = None,
 ) -> Response:
     """Make a job of photographs sent in one body; they become a capture of its own.
 
-    The job is kept before the answer is sent: an answer of 202 means that it will be worked on, whatever restarts.
+    The job is kept before the answer is sent: an answer of 202 means that it will be worked on, whatever restarts. Send an
+    `Idempotency-Key` to be able to repeat the request when no answer came: 409 with `Retry-After` says that the first try is
+    still at work. A refused request does not use up its key.
     """
+    seconds = preferred_wait(prefer)
+
+    async def read(objects: PhotoStore) -> Submission:
+        return await receive_form(request, services, caller.tenant, objects)
+
+    async def respond(accepted: Accepted, wait: int | None = seconds) -> Response:
+        snapshot = await _follow(services, caller, accepted.record, wait)
+        return _answer(snapshot, base_url(request), wait)
+
     try:
-        record = await submit_form(request, services, caller.tenant)
+        if idempotency_key is None:
+            submission = await read(services.objects)
+            return await respond(await submission.accept(new_id("job")))
+        return await submit_once(services, caller.tenant, idempotency_key, read, partial(respond, wait=None), respond)
     except ProblemError as error:
         services.metrics.refused.labels(error.code.value).inc()
         raise
-    seconds = preferred_wait(prefer)
-    snapshot = await _follow(services, caller, record, seconds)
-    base = base_url(request)
-    headers = {"Location": job_url(base, record.id)}
+
+
+def _answer(snapshot: JobSnapshot, base: str, seconds: int | None) -> Response:
+    headers = {"Location": job_url(base, snapshot.record.id)}
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
     if snapshot.record.terminal:
