@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CanonicalView
 from mast3r_engine.alignment.pair_points import PairPoints, swap_sides
-from mast3r_engine.alignment.similarity import fit_similarities, invert_similarity, transform
+from mast3r_engine.alignment.similarity import fit_similarities, invert_similarity, split_similarity, transform
+from mast3r_engine.alignment.surface_facing import same_side
 
 Floats = NDArray[np.float64]
 
@@ -17,6 +18,7 @@ MAX_POINT_ERROR = 0.12  # of the depth: what a match may be off in space
 MAX_PIXEL_ERROR = 0.04  # of the longer side: what it may be off in the image
 MIN_INLIER_RATIO = 0.15  # fewer agreeing matches than this are chance
 MIN_EXTENT = 2e-3  # of the depth: second singular value of the agreeing points; below it a rotation is free
+MIN_FACING = 0.0  # mean cosine between the normals of the matched surfaces; see surface_facing
 SCORED = 400  # matches that judge a hypothesis
 HYPOTHESES = (48, 512)  # three-point samples; the second number where the first finds few inliers
 IRLS_ROUNDS = (5, 2)  # on some of the points, then on all
@@ -48,13 +50,22 @@ def estimate_pair(
     """
     if len(points) < min_inliers:
         return "too few matches"
-    if not _comes_second(points):
-        return _estimate(view_j, points, min_inliers, seed, verify)
-    geometry = _estimate(view_i, swap_sides(points), min_inliers, seed, verify)
-    if isinstance(geometry, str):
-        return geometry
-    back = invert_similarity(geometry.relative)
-    return PairGeometry(points.i, points.j, back, points, geometry.inliers, geometry.weights)
+    if _comes_second(points):
+        geometry = _estimate(view_i, swap_sides(points), min_inliers, seed, verify)
+        if not isinstance(geometry, str):
+            back = invert_similarity(geometry.relative)
+            geometry = PairGeometry(points.i, points.j, back, points, geometry.inliers, geometry.weights)
+    else:
+        geometry = _estimate(view_j, points, min_inliers, seed, verify)
+    if verify and not isinstance(geometry, str) and _facing(view_i, view_j, geometry) < MIN_FACING:
+        return "the matched surfaces face opposite ways"
+    return geometry
+
+
+def _facing(view_i: CanonicalView, view_j: CanonicalView, geometry: PairGeometry) -> float:
+    _, R, _ = split_similarity(geometry.relative)
+    inliers, points = geometry.inliers, geometry.points
+    return same_side(view_i, view_j, points.xy_i[inliers], points.xy_j[inliers], R)
 
 
 def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed: int, verify: bool) -> PairGeometry | str:
