@@ -29,7 +29,14 @@ OptionsText = Annotated[
         "--options", help='Options as JSON, for example \'{"scene_graph": "complete"}\'; `GET /v1/options` has them all.'
     ),
 ]
-Outputs = Annotated[list[str] | None, typer.Option("--output", help="An artefact to make; may be repeated.")]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        help="A further artefact to make; may be repeated: scene.glb, mesh.ply, colmap.zip, colmap_text.zip, splatting.zip, "
+        "transforms.json, gaussianobject.zip, instantsplat.zip, trajectory.txt, depth_png.zip, depth.npz, images.zip.",
+    ),
+]
 
 
 @app.command()
@@ -75,7 +82,7 @@ def reconstruct(
 ) -> None:
     """Reconstruct a folder of photographs right here, without a server.
 
-    Writes `scene.ply` (coloured cloud), `poses.json` (cameras) and `preview.png`.
+    Writes `scene.ply` (coloured cloud), `poses.json` (cameras) and `preview.png`, and what `--output` names.
 
     Example: `m3r reconstruct photos/ -o result/`.
     """

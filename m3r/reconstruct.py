@@ -14,18 +14,25 @@ from m3r.progress_bar import StageBar
 def reconstruct_folder(
     place: Path, out: Path, checkpoint: str | None, options: str, outputs: list[str] | None, device: str
 ) -> None:
-    """Reconstruct the photographs of a folder and write the artefacts into `out`."""
+    """Reconstruct the photographs of a folder and write the default artefacts and `outputs` into `out`."""
     from mast3r_engine import EngineError, Options, reconstruct
     from mast3r_engine.checkpoints import load_default_network, load_network
-    from mast3r_engine.export import DEFAULT_OUTPUTS, write_artifacts
+    from mast3r_engine.export import DEFAULT_OUTPUTS, check_outputs, write_artifacts
 
     photos = find_photos(place)
     try:
+        check_outputs(outputs or ())
         chosen = Options.from_dict(json.loads(options))
         network = load_network(checkpoint, device=device) if checkpoint else load_default_network(device=device)
         with StageBar(f"{len(photos)} photographs") as bar:
             scene = reconstruct(photos, network, chosen, on_progress=bar.show)
-        written = write_artifacts(scene, out, outputs or DEFAULT_OUTPUTS)
+        missing: list[str] = []
+        written = write_artifacts(
+            scene,
+            out,
+            [*DEFAULT_OUTPUTS, *(outputs or ())],
+            on_impossible=lambda name, error: missing.append(f"{name} was not made: {error}"),
+        )
     except json.JSONDecodeError as error:
         raise typer.BadParameter(f"--options is not JSON: {error}") from None
     except EngineError as error:
@@ -37,3 +44,7 @@ def reconstruct_folder(
     typer.echo(f"{registered} of {len(photos)} photographs registered, {len(scene.points):,} points")
     for artifact in written:
         typer.echo(f"  {out / artifact.name}  {artifact.bytes:,} bytes")
+    for reason in missing:
+        typer.secho(reason, fg="red", err=True)
+    if missing:
+        raise typer.Exit(1)

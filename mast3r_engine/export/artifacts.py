@@ -62,6 +62,13 @@ FORMATS: dict[str, Format] = {
 DEFAULT_OUTPUTS = ("scene.ply", "poses.json", "preview.png")
 
 
+def check_outputs(outputs: Sequence[str]) -> None:
+    """Raise OptionsError when an output is not known, before hours are spent on a scene."""
+    unknown = [name for name in outputs if name not in FORMATS]
+    if unknown:
+        raise OptionsError(f"unknown output {unknown[0]!r}; known: {', '.join(FORMATS)}")
+
+
 def write_artifacts(
     scene: Reconstruction,
     folder: Path,
@@ -74,9 +81,7 @@ def write_artifacts(
     OptionsError when an output is not known; nothing is written then. ExportError when the scene cannot become one of them;
     with `on_impossible` that one is left out instead and `on_impossible(name, error)` is called.
     """
-    unknown = [name for name in outputs if name not in FORMATS]
-    if unknown:
-        raise OptionsError(f"unknown output {unknown[0]!r}; known: {', '.join(FORMATS)}")
+    check_outputs(outputs)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(dict.fromkeys(outputs))
     written = []

@@ -55,8 +55,8 @@ def _pictures(scene: Reconstruction) -> Iterator[tuple[str, bytes]]:
     for i in registered:
         stem = PurePosixPath(names[i]).name
         file = f"{i:03d}_{PurePosixPath(stem).stem}.png"  # numbered: two photographs may differ in their suffix alone
-        yield f"depth/{file}", _png(scene.depth[i] / step)
-        yield f"confidence/{file}", _png(scene.confidence[i] / confidence_step)
+        yield f"depth/{file}", _png(scene.depth[i].astype(np.float64) / step)
+        yield f"confidence/{file}", _png(scene.confidence[i].astype(np.float64) / confidence_step)
         maps.append({"index": i, "name": scene.names[i], "file": file, "K": scene.network_intrinsics[i].tolist()})
     document = {"depth_step": step, "confidence_step": confidence_step, "metric": bool(scene.metric), "maps": maps}
     yield "maps.json", (json.dumps(document, allow_nan=False, indent=1) + "\n").encode()
@@ -70,7 +70,7 @@ def _pictures(scene: Reconstruction) -> Iterator[tuple[str, bytes]]:
     )
 
 
-def _png(values: NDArray[np.floating]) -> bytes:  # (h, w) in steps
+def _png(values: NDArray[np.float64]) -> bytes:  # (h, w) in steps
     known = np.where(np.isfinite(values), values, 0.0)
     steps = np.rint(np.clip(known, 0, LARGEST)).astype(np.uint16)
     steps = np.where((known > 0) & (steps == 0), np.uint16(1), steps)  # 0 is kept for what is not known

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.export.atomic import replace_when_done
-from mast3r_engine.export.selection import ExportedView, exported_cloud, exported_views, selection_notes
+from mast3r_engine.export.selection import AXES_TO_OPENGL, ExportedView, exported_cloud, exported_views, selection_notes
 from mast3r_engine.reconstruction import Reconstruction
 
 MAGIC, VERSION, JSON_CHUNK, BIN_CHUNK = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
 FLOAT, UBYTE = 5126, 5121
 POINTS, LINES = 0, 1
 MAX_VERTICES = 2_000_000  # of one primitive; browsers stumble over more
-Y_UP = [1.0, 0.0, 0.0, 0.0]  # quaternion x y z w: half a turn about x, from y down and z forward
+Y_UP = np.array([1, -1, -1], np.float32)  # times points: half a turn about x, from y down and z forward
 FRUSTUM = 0.05  # length of a drawn camera, as a fraction of the scene's extent
 CAMERA_COLOR = (230, 80, 40)
 UNLIT: dict[str, Any] = {
@@ -29,19 +29,18 @@ UNLIT: dict[str, Any] = {
 
 
 def write_glb(scene: Reconstruction, path: Path) -> None:
-    """Write points with linear colours, a wire frustum and a glTF camera per photograph; y up by the root node's rotation."""
+    """Write points with linear colours, a wire frustum and a glTF camera per photograph; the world is turned to y up."""
     views, cloud = exported_views(scene), exported_cloud(scene)
+    points = cloud.points * Y_UP
     file = _Buffer()
     meshes: list[dict[str, Any]] = []
-    if len(cloud.points):
+    if len(points):
         linear = linear_colors(cloud.colors)
-        parts = range(0, len(cloud.points), MAX_VERTICES)
-        primitives = [
-            file.primitive(POINTS, cloud.points[at : at + MAX_VERTICES], linear[at : at + MAX_VERTICES]) for at in parts
-        ]
+        parts = range(0, len(points), MAX_VERTICES)
+        primitives = [file.primitive(POINTS, points[at : at + MAX_VERTICES], linear[at : at + MAX_VERTICES]) for at in parts]
         meshes.append({"name": "cloud", "primitives": primitives})
     depth = FRUSTUM * _extent(cloud.points, views)
-    lines = np.concatenate([_frustum(view, depth) for view in views]).astype(np.float32)
+    lines = np.concatenate([_frustum(view, depth) for view in views]).astype(np.float32) * Y_UP
     color = linear_colors(np.full((len(lines), 3), CAMERA_COLOR, np.uint8))
     meshes.append({"name": "frusta", "primitives": [file.primitive(LINES, lines, color)]})
     document = _document(scene, views, meshes, file)
@@ -95,9 +94,9 @@ class _Buffer:
 def _document(scene: Reconstruction, views: list[ExportedView], meshes: list[dict[str, Any]], file: _Buffer) -> dict[str, Any]:
     children: list[dict[str, Any]] = [{"name": mesh["name"], "mesh": number} for number, mesh in enumerate(meshes)]
     for number, view in enumerate(views):
-        matrix = view.cam2world_gl.T.ravel().tolist()  # glTF writes columns
+        matrix = (AXES_TO_OPENGL @ view.cam2world_gl).T.ravel().tolist()  # glTF writes columns
         children.append({"name": view.name, "camera": number, "matrix": matrix})
-    root = {"name": "mast3r", "rotation": Y_UP, "children": list(range(1, len(children) + 1))}
+    root = {"name": "mast3r", "children": list(range(1, len(children) + 1))}
     return {
         "asset": {"version": "2.0", "generator": "mast3r_engine", "extras": {"notes": selection_notes(scene)}},
         "extensionsUsed": ["KHR_materials_unlit"],

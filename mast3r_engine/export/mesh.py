@@ -79,11 +79,12 @@ def _integrate(
     open3d: Any,
     grid: Any,
     depth: NDArray[np.float32],  # (h, w)
-    K: NDArray[np.float64],  # (3, 3), pixel centres at integers, as open3d has them
+    K: NDArray[np.float64],  # (3, 3), pixel centres at integers
     cam2world: NDArray[np.float64],  # (4, 4)
 ) -> None:
     picture = open3d.t.geometry.Image(open3d.core.Tensor(np.ascontiguousarray(depth)))
-    seen = picture, open3d.core.Tensor(K), open3d.core.Tensor(np.linalg.inv(cam2world))
+    corner = K + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])  # open3d cuts projections off to whole pixels, it does not round
+    seen = picture, open3d.core.Tensor(corner), open3d.core.Tensor(np.linalg.inv(cam2world))
     reach = 1.0, 2 * float(depth.max()) + 1.0, TRUNCATION  # depth units, deepest depth taken, truncation in voxels
     if depth.any():
         grid.integrate(grid.compute_unique_block_coordinates(*seen, *reach), *seen, *reach)

@@ -10,7 +10,6 @@ from mast3r_engine.reconstruction import Reconstruction
 from services.contract.jobs import PhotoQuality, Quality, Scale
 from services.worker.engine import EngineFile, EngineResult
 
-ALWAYS = ("scene.ply", "poses.json", "preview.png")
 FEW_INLIERS = 100  # a camera that hangs on fewer matches than this is not sure
 
 
