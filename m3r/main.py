@@ -128,6 +128,7 @@ def train(
     textures: Annotated[
         Path | None, typer.Option(help="A folder or tar of photographs that synthetic scenes are textured with.", exists=True)
     ] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Captures to train on, NAME=FOLDER; may be repeated.")] = None,
     finetune: Annotated[str | None, typer.Option(help="Weights to go on from: file, folder or hub id.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard files too (needs the tensorboard package).")] = False,
@@ -140,7 +141,7 @@ def train(
     """
     from m3r.train import train as run_training
 
-    run_training(config, out, textures, finetune, device, tensorboard)
+    run_training(config, out, textures, data or [], finetune, device, tensorboard)
 
 
 @checkpoint_app.command()

@@ -14,7 +14,7 @@ import torch
 import typer
 
 from mast3r_engine.checkpoints import load_network, save_network
-from mast3r_engine.errors import EngineError
+from mast3r_engine.errors import EngineError, TrainingError
 from mast3r_engine.network import Network, build_network, parse_config
 from mast3r_engine.training.config import TrainConfig, read_config
 from mast3r_engine.training.distributed import Process, join_processes
@@ -26,7 +26,15 @@ LOG_FILE = "log.jsonl"
 LOG_EVERY = 10  # steps
 
 
-def train(config_file: Path, out: Path, textures: Path | None, finetune: str | None, device: str, tensorboard: bool) -> None:
+def train(
+    config_file: Path,
+    out: Path,
+    textures: Path | None,
+    captures: list[str],  # NAME=FOLDER each
+    finetune: str | None,
+    device: str,
+    tensorboard: bool,
+) -> None:
     """Run or resume a training in the folder `out`; afterwards `out/checkpoint` holds the averaged weights in float16."""
     world, local_rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     try:
@@ -35,18 +43,31 @@ def train(config_file: Path, out: Path, textures: Path | None, finetune: str | N
         with join_processes(device, world, local_rank) as process:
             place = torch.device(f"cuda:{local_rank}" if device == "cuda" and world > 1 else device)
             net = _start_network(config, finetune).to(place)
-            data = TrainingData(config, textures, place)
+            data = TrainingData(config, textures, _parse_captures(captures), place)
             write_report, close = open_log(out, process, tensorboard)
             try:
                 average = Trainer(net, config, data.stage, out, process, write_report).run()
             finally:
                 close()
             if process.first:
+                for reason, times in data.skipped.most_common():
+                    typer.echo(f"skipped {times} x {reason}", err=True)
                 net.load_state_dict(average)
+                net.trained = True
                 save_network(net.cpu(), out / "checkpoint", dtype="float16")
     except EngineError as error:
         typer.echo(f"m3r train: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _parse_captures(given: list[str]) -> dict[str, Path]:
+    captures = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and Path(folder).is_dir()):
+            raise TrainingError(f"--data {text!r}: it must be NAME=FOLDER with a folder that exists")
+        captures[name] = Path(folder)
+    return captures
 
 
 def _start_network(config: TrainConfig, finetune: str | None) -> Network:

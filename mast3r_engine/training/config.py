@@ -50,6 +50,8 @@ class Stage:
     matches: int = 256  # correspondences per pair
     fov: tuple[float, float] = (30.0, 100.0)  # degrees, synthetic pairs
     angle: tuple[float, float] = (0.0, 60.0)  # degrees between the synthetic views
+    meshes: int = 2  # uneven ground and stones in each synthetic scene, the costliest solids
+    shadows: bool = True
     mix: tuple[MixEntry, ...] = (MixEntry(share=1.0),)
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from mast3r_engine.network import Network
 from mast3r_engine.training.batch import PairBatch
 from mast3r_engine.training.config import Stage, TrainConfig
 from mast3r_engine.training.distributed import Process, average_gradients, average_value, share_value, share_weights
+from mast3r_engine.training.mixture import PairSource
 from mast3r_engine.training.objective import Objective, evaluate_objective
 from mast3r_engine.training.optimiser import build_optimiser, freeze, learning_rate, update_average
 from mast3r_engine.training.run_state import Position, RunState, read_state, write_state
@@ -26,13 +26,6 @@ from mast3r_engine.training.validation import Validation, validate
 
 MAX_SKIPPED_IN_A_ROW = 20
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class PairSource(Protocol):
-    """Where batches come from; the same arguments give the same batch."""
-
-    def draw(self, count: int, seed: int, number: int) -> PairBatch:
-        """Batch `number` of the sequence that `seed` starts."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from mast3r_engine.network import Network
 from mast3r_engine.predictions import Encoded, Outputs, ViewPrediction
 from mast3r_engine.training.batch import PairBatch, points_in_each, valid_depth
 from mast3r_engine.training.config import LossOptions, Stage
-from mast3r_engine.training.losses.confidence import confidence_loss
-from mast3r_engine.training.losses.matching import confidence_matching_loss, gather_pixels, matching_errors
+from mast3r_engine.training.losses.confidence import confidence_loss, confidence_matching_loss
+from mast3r_engine.training.losses.matching import gather_pixels, matching_errors
 from mast3r_engine.training.losses.regression import PointTargets, RegressionOptions, regression_error
 
 
@@ -99,8 +99,9 @@ def descriptor_loss(
     if first.desc is None or second.desc is None or first.desc_conf is None or second.desc_conf is None:
         raise ValueError("the network gives no descriptors; train it with matching_weight = 0")
     errors = matching_errors(
-        gather_pixels(first.desc, xy_first), gather_pixels(second.desc, xy_second), options.temperature, options.matching_mode
-    )
+        gather_pixels(first.desc, xy_first), gather_pixels(second.desc, xy_second),
+        options.temperature, options.matching_mode, options.block,
+    )  # fmt: skip
     conf_first = gather_pixels(first.desc_conf[..., None], xy_first)[..., 0]
     conf_second = gather_pixels(second.desc_conf[..., None], xy_second)[..., 0]
     loss = confidence_matching_loss(errors, matched, conf_first, conf_second, options.match_conf_alpha)

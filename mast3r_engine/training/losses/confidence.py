@@ -1,4 +1,7 @@
-"""Weighting a per-pixel error by a predicted confidence (ConfLoss of DUSt3R, arXiv:2312.14132, equation 4)."""
+"""Weighting errors by predicted confidences.
+
+ConfLoss of DUSt3R (arXiv:2312.14132, equation 4) for points; the same form over correspondences for descriptors.
+"""
 
 from __future__ import annotations
 
@@ -19,3 +22,29 @@ def confidence_loss(
     weighted = torch.where(counts, error * confidence - alpha * confidence.log(), 0.0)
     per_view = weighted.sum((0, 2, 3)) / counts.sum((0, 2, 3)).clamp(min=1)
     return per_view.sum()
+
+
+def confidence_matching_loss(
+    errors: Tensor,  # (B, N)
+    matched: Tensor,  # (B, N) bool
+    confidence_first: Tensor,  # (B, N) positive
+    confidence_second: Tensor,  # (B, N)
+    alpha: float = 10.0,
+    product: bool = False,  # c is the product of both confidences instead of their mean
+    negative_quantile: float | None = None,  # also lower the confidence of unmatched pixels
+) -> Tensor:  # scalar
+    """Mean over matched correspondences of error * c - alpha ln c; 0 if none is matched.
+
+    With `negative_quantile` r, each side of every unmatched correspondence adds the mean of v Q - alpha ln Q to it, v being the
+    r-quantile of the matched errors without gradient; otherwise the confidence of unmatched pixels is left free.
+    """
+    confidence = confidence_first * confidence_second if product else (confidence_first + confidence_second) / 2
+    weighted = torch.where(matched, errors * confidence - alpha * confidence.log(), 0.0)
+    loss = weighted.sum() / matched.sum().clamp(min=1)
+    if negative_quantile is None or not bool(matched.any()):
+        return loss
+    value = errors.detach()[matched].quantile(negative_quantile)
+    for side in (confidence_first, confidence_second):
+        pushed = torch.where(matched, 0.0, value * side - alpha * side.log())
+        loss = loss + pushed.sum() / (~matched).sum().clamp(min=1)
+    return loss

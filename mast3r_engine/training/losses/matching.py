@@ -1,4 +1,8 @@
-"""Contrastive losses between the descriptors of correspondences (MASt3R, arXiv:2406.09756, equations 10 and 11)."""
+"""Contrastive losses between the descriptors of correspondences (MASt3R, arXiv:2406.09756, equations 10 and 11).
+
+Similarities are S = d1 d2^T / temperature over all N rows and M >= N columns of one pair; columns beyond N are further negatives.
+Unmatched correspondences are pure negatives: they stand in the denominators, and the caller leaves out their own losses.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from mast3r_engine.training.losses.log_sums import log_sums
+
 MatchingMode = Literal["all", "proper", "dual"]
+Reduction = Literal["mean", "sum", "none", "1-mean"]
 MATCHING_MODES: tuple[str, ...] = get_args(MatchingMode)
 EPS = 1e-8  # floor of every probability
 
@@ -24,24 +31,41 @@ def gather_pixels(
 
 def matching_errors(
     desc_first: Tensor,  # (B, N, D) unit vectors
-    desc_second: Tensor,  # (B, N, D)
+    desc_second: Tensor,  # (B, M, D), the first N belonging to desc_first's
     temperature: float = 0.05,
     mode: MatchingMode = "proper",
-) -> Tensor:  # (B, N) one loss per correspondence, also of unmatched ones, which the caller leaves out
-    """Cross-entropies with the N x N similarities held in memory; for small N and as the reference of the blockwise ones."""
-    similarity = desc_first @ desc_second.transpose(1, 2) / temperature
-    positive = similarity.diagonal(dim1=1, dim2=2)
-    over_first, over_second = similarity.logsumexp(1), similarity.logsumexp(2)
+    block: int = 1024,  # rows whose similarities are in memory at once
+) -> Tensor:  # (B, N)
+    """One loss per correspondence, without ever holding the N x M similarities; ValueError if the mode needs M = N."""
+    N = desc_first.shape[1]
+    if desc_second.shape[1] != N and mode != "all":
+        raise ValueError(
+            f"matching mode {mode!r} needs as many second as first descriptors; {desc_second.shape[1]} and {N}; use 'all'"
+        )
+    positive = (desc_first * desc_second[:, :N]).sum(-1) / temperature
+    over_first, over_second = log_sums(desc_first, desc_second, temperature, block)
     return combine(positive, over_first, over_second, mode)
+
+
+def point_matching_errors(
+    points_first: Tensor,  # (B, N, 3)
+    points_second: Tensor,  # (B, N, 3)
+    mode: MatchingMode = "proper",
+    temperature: float = 0.05,
+) -> Tensor:  # (B, N)
+    """The same between point maps instead of descriptors, with similarity 1 / (1 + distance); holds N x N."""
+    difference = points_first[:, :, None] - points_second[:, None]
+    similarity = 1 / (1 + torch.linalg.vector_norm(difference, dim=-1)) / temperature
+    return combine(similarity.diagonal(dim1=1, dim2=2), similarity.logsumexp(1), similarity.logsumexp(2), mode)
 
 
 def combine(
     positive: Tensor,  # (B, N) S_kk
-    over_first: Tensor,  # (B, N) ln sum_i exp S_ik
+    over_first: Tensor,  # (B, M) ln sum_i exp S_ik
     over_second: Tensor,  # (B, N) ln sum_j exp S_kj
     mode: MatchingMode,
 ) -> Tensor:  # (B, N)
-    """From log sums to losses, each log of a probability floored at ln eps."""
+    """From log sums to losses. Probabilities are floored at eps: each factor in `proper`, the product in `dual`."""
     floor = torch.log(torch.tensor(EPS, dtype=positive.dtype, device=positive.device))
     if mode == "all":
         return -torch.maximum(positive - over_second.logsumexp(1, keepdim=True), floor)
@@ -50,14 +74,44 @@ def combine(
     return -torch.maximum(positive - over_first, floor) - torch.maximum(positive - over_second, floor)
 
 
-def confidence_matching_loss(
+def shuffle_into_blocks(
+    tensors: list[Tensor],  # each (B, N, ...)
+    size: int,  # N must be a multiple
+    generator: torch.Generator,
+) -> list[Tensor]:  # each (B * N / size, size, ...)
+    """Deal the correspondences of each pair at random into independent groups, the same ones in all tensors."""
+    B, N = tensors[0].shape[:2]
+    if N % size:
+        raise ValueError(f"{N} correspondences cannot be dealt into blocks of {size}; N must be a multiple")
+    order = torch.rand((B, N), generator=generator, device=generator.device).argsort(1).to(tensors[0].device)
+    batch = torch.arange(B, device=order.device)[:, None]
+    return [tensor[batch, order].reshape(B * N // size, size, *tensor.shape[2:]) for tensor in tensors]
+
+
+def unused_pixels(
+    xy: Tensor,  # (B, N, 2) pixels of correspondences
+    height: int,
+    width: int,
+    count: int,
+) -> Tensor:  # (B, K, 2) int64
+    """The first `count` pixels in raster order that are no correspondence (`negatives_padding`)."""
+    taken = torch.zeros(xy.shape[0], height * width, dtype=torch.bool, device=xy.device)
+    column, row = xy.round().long().unbind(-1)
+    taken.scatter_(1, row * width + column, True)
+    free = taken.to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
+    return torch.stack((free % width, free // width), -1)
+
+
+def reduce_errors(
     errors: Tensor,  # (B, N)
     matched: Tensor,  # (B, N) bool
-    confidence_first: Tensor,  # (B, N) positive
-    confidence_second: Tensor,  # (B, N)
-    alpha: float = 10.0,
-) -> Tensor:  # scalar
-    """Mean over matched correspondences of error * c - alpha ln c, with c the mean of both confidences; 0 if none is matched."""
-    confidence = (confidence_first + confidence_second) / 2
-    weighted = torch.where(matched, errors * confidence - alpha * confidence.log(), 0.0)
-    return weighted.sum() / matched.sum().clamp(min=1)
+    reduction: Reduction = "mean",
+) -> Tensor:  # scalar, or (M,) for "none"
+    """Over matched correspondences; mean and 1-mean of nothing are 0 and 1."""
+    if reduction == "none":
+        return errors[matched]
+    total = torch.where(matched, errors, 0.0).sum()
+    if reduction == "sum":
+        return total
+    mean = total / matched.sum().clamp(min=1)
+    return 1 - mean if reduction == "1-mean" else mean

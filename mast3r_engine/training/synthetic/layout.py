@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mast3r_engine.training.synthetic.meshes import draw_meshes
 from mast3r_engine.training.synthetic.randomness import log_uniform, normal, uniform
 from mast3r_engine.training.synthetic.scene import Scenes, SlotCounts
 from mast3r_engine.training.synthetic.textures import TextureSet
 
 TABLE, FLOOR, WALL = 0, 1, 2  # where the solids gather
 LAYOUT_SHARES = (0.45, 0.3, 0.25)
+OPEN_AIR_SHARE = 0.15
+UNEVEN_SHARE = 0.5  # of the scenes on the floor
 
 
 def draw_scenes(
@@ -42,6 +45,16 @@ def draw_scenes(
     active = uniform(generator, (count, K), 0, 1) < 0.85
     active[:, 0] = True
     active[:, 1] = True
+    open_air = uniform(generator, (count,), 0, 1) < OPEN_AIR_SHARE
+    room_half = torch.where(open_air[:, None] & (layout != WALL)[:, None], room_half * 3, room_half)
+    half[:, 0], centre[:, 0, 2] = room_half, room_half[:, 2]
+    if slots.meshes:
+        ground = slots.total - slots.meshes
+        half[:, ground] = torch.stack((2 + 2 * half[:, ground, 0], 2 + 2 * half[:, ground, 1], half[:, ground, 2] * 0.7), 1)
+        centre[:, ground] = torch.zeros_like(centre[:, ground])
+        upright[:, ground] = 0
+        tumbled[:, ground] = False
+        active[:, ground] = (layout == FLOOR) & (uniform(generator, (count,), 0, 1) < UNEVEN_SHARE)
     extent = 1 / (2 * half.amax(2, keepdim=True)) * uniform(generator, (count, K, 6), 0.6, 1.3)
     extent[:, 0] = log_uniform(generator, (count, 6), 0.22, 0.8)
     scenes = Scenes(
@@ -50,6 +63,8 @@ def draw_scenes(
         half=half,
         rotation=rotation_of_quaternion(torch.where(tumbled, spin, yaw)),
         active=active,
+        triangles=draw_meshes(count, slots.meshes, generator),
+        open_air=open_air,
         texture=torch.randint(textures.texels.shape[0], (count, K, 6), generator=generator, device=device),
         texture_scale=extent,
         texture_offset=uniform(generator, (count, K, 6, 2), 0.0, 2.0),
@@ -85,7 +100,8 @@ def _place_solids(
     small, large = log_uniform(generator, (count, K, 3), 0.04, 0.28), log_uniform(generator, (count, K, 3), 0.1, 0.6)
     relief = torch.stack([large[..., 0], large[..., 1] * 0.5, large[..., 2]], -1)
     half = torch.where(on_table[..., None], small, torch.where(on_wall[..., None], relief, large))
-    round_slots = torch.arange(K, device=device) > slots.boxes + slots.ellipsoids
+    number = torch.arange(K, device=device)
+    round_slots = (number > slots.boxes + slots.ellipsoids) & (number < K - slots.meshes)
     radius = half[..., :1].clamp(max=0.25) * uniform(generator, (count, K, 1), 0.1, 1.0)  # from poles to drums
     half = torch.where(round_slots[:, None], torch.cat((radius, radius, half[..., 2:] * 1.5), -1), half)
 

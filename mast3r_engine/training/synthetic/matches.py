@@ -40,7 +40,7 @@ def draw_matches(
     rounded = xy2.round()
     inside = (rounded >= 0).all(-1) & (rounded[..., 0] < W) & (rounded[..., 1] < H)
     rays = (in_world - cam2world[:, 1, None, :3, 3]) / safe[..., None]
-    seen, _ = intersect(scenes.slots, scenes.world2local(), scenes.active, cam2world[:, 1:, :3, 3], rays[:, None])
+    seen, _, _ = intersect(scenes, cam2world[:, 1:, None, :3, 3], rays[:, None])
     valid = (z > 0) & (z2 > 1e-3) & inside & ((seen[:, 0] - z2).abs() < SAME_SURFACE * z2)
 
     order = (uniform(generator, (B, tried), 0, 1) - valid.float()).argsort(1)[:, :count]

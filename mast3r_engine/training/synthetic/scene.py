@@ -17,22 +17,25 @@ class SlotCounts:
     boxes: int = 9
     ellipsoids: int = 3
     cylinders: int = 2
+    meshes: int = 2  # the first may be uneven ground
 
     @property
     def total(self) -> int:
         """All slots, with the room."""
-        return 1 + self.boxes + self.ellipsoids + self.cylinders
+        return 1 + self.boxes + self.ellipsoids + self.cylinders + self.meshes
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """B scenes in metres, z up; each solid is a unit box, ball or cylinder (along z), from -1 to 1, under an affine map."""
+    """B scenes in metres, z up; solids are unit boxes, balls, cylinders (along z) and meshes, from -1 to 1, under affine maps."""
 
     slots: SlotCounts
     centre: Tensor  # (B, K, 3)
     half: Tensor  # (B, K, 3) half extents along the solid's own axes
     rotation: Tensor  # (B, K, 3, 3) solid's axes in the world, as columns
     active: Tensor  # (B, K) bool
+    triangles: Tensor  # (B, M, T, 3, 3) corners of the M meshes' triangles, in the unit box
+    open_air: Tensor  # (B,) bool: of the room only the floor is seen, and the sky above it
     texture: Tensor  # (B, K, 6) int64, per side: -x +x -y +y -z +z
     texture_scale: Tensor  # (B, K, 6) texture edges per metre
     texture_offset: Tensor  # (B, K, 6, 2)

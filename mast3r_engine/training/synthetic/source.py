@@ -28,6 +28,7 @@ class SyntheticOptions:
     textures: int = 256  # in the bank that scenes choose from
     bank_batches: int = 8  # batches until the whole bank is renewed
     photometry: float = 1.0
+    shadows: bool = False
     cameras: CameraRanges = field(default_factory=CameraRanges)
     slots: SlotCounts = field(default_factory=SlotCounts)
 
@@ -55,7 +56,7 @@ class SyntheticSource:
         generator.manual_seed((seed * 1_000_003 + number) % 2**63)
         scenes, layout = draw_scenes(count, options.slots, textures, generator)
         cameras = draw_cameras(scenes, layout, options.height, options.width, options.cameras, generator)
-        colours, depth = self._render(scenes, cameras.cam2world, cameras.K, options.height, options.width)
+        colours, depth = self._render(scenes, cameras.cam2world, cameras.K, options.height, options.width, options.shadows)
         xy_first, xy_second, matched = draw_matches(scenes, cameras.cam2world, cameras.K, depth, options.matches, generator)
         images = photograph(colours.flatten(0, 1).permute(0, 3, 1, 2), generator, options.photometry)
         return PairBatch(

@@ -1,0 +1,1 @@
+"""Training pairs from captures on disk: photographs with cameras and depth."""
