@@ -7,6 +7,7 @@ All keys begin with one prefix and are made inside the scripts, so one Redis (or
     queued          by time of queueing      sent       when a message was last sent or seen        deadlines   of queued jobs
     leases          by expiry                dirty      durable copy is behind                      strays      leftovers
     expiry          end of retention         purges     data to remove                              server      run id last seen
+    capture:<id>:jobs   the jobs that use a capture and are not deleted
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from services.contract.states import JobStatus
 
 EVENTS_KEPT = 1000
 EVENTS_KEPT_MS = 24 * 3600 * 1000
+CAPTURE_GONE = -1  # answer of `swap`
 ABSENT = -1  # expected version of a job that does not exist yet
 
 
@@ -31,12 +33,15 @@ def script(name: str) -> str:
     return resources.files("services.adapters").joinpath("lua", f"{name}.lua").read_text()
 
 
-def swap_arguments(record: JobRecord, expected: int, takes_lease: bool, settings: Settings) -> list[str]:
-    """Say what `swap.lua` must know about the next record."""
+def swap_arguments(
+    record: JobRecord, expected: int, takes_lease: bool, settings: Settings, beside: str | None = None
+) -> list[str]:
+    """Say what `swap.lua` must know about the next record; `beside`: a job that must still have the same capture."""
     queued = record.status is JobStatus.QUEUED
     facts = {
         "id": record.id,
         "tenant": record.tenant,
+        "capture": record.capture_id,
         "expected": expected,
         "version": record.version,
         "status": record.status.value,
@@ -46,6 +51,8 @@ def swap_arguments(record: JobRecord, expected: int, takes_lease: bool, settings
         "keep_events": EVENTS_KEPT,
         "keep_events_ms": EVENTS_KEPT_MS,
     }
+    if beside is not None:
+        facts["beside"] = beside
     if queued and record.deadline_at is not None:
         facts["deadline_ms"] = to_ms(record.deadline_at)
     if takes_lease:

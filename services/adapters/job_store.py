@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from services.adapters import transitions
-from services.adapters.job_scripts import ABSENT, EVENTS_KEPT, from_redis_time, script, swap_arguments, to_ms
+from services.adapters.job_scripts import ABSENT, CAPTURE_GONE, EVENTS_KEPT, from_redis_time, script, swap_arguments, to_ms
 from services.adapters.redis_client import Client, connect
 from services.adapters.settings import Settings
 from services.contract.events import JobEvent
@@ -37,6 +37,10 @@ class JobExists(Exception):
     """There is a record of this job already."""
 
 
+class CaptureGone(Exception):
+    """The photographs of the capture are gone, or about to go."""
+
+
 class JobStore:
     """Every change of a job, in one compare-and-set each."""
 
@@ -46,9 +50,20 @@ class JobStore:
         self.prefix = settings.key_prefix
         self._scripts: dict[str, Any] = {}
 
-    def create(self, record: JobRecord) -> None:
-        """Store a new job; raises JobExists."""
-        if not self._swap(record, ABSENT) and self.get(record.id) != record:
+    def create(self, record: JobRecord, beside: str | None = None) -> None:
+        """Store a new job.
+
+        Args:
+            beside: another job that must still have the same capture, so that its photographs are there.
+
+        Raises:
+            JobExists: there is a job with this id.
+            CaptureGone: `beside` was deleted.
+        """
+        answer = self.run("swap", *swap_arguments(record, ABSENT, False, self.settings, beside)[1:])
+        if answer == CAPTURE_GONE:
+            raise CaptureGone(f"the photographs of capture {record.capture_id} are gone")
+        if not answer and self.get(record.id) != record:
             raise JobExists(f"{record.id} exists already")
 
     def get(self, job_id: str) -> JobRecord | None:
@@ -134,7 +149,7 @@ class JobStore:
 
     def forget(self, record: JobRecord) -> None:
         """Remove every trace of a job."""
-        self.run("forget", record.id, record.tenant)
+        self.run("forget", record.id, record.tenant, record.capture_id)
 
     def restore(self, record: JobRecord) -> bool:
         """Put a durable copy back if it is newer than what is here. A running job gets a fresh lease: its worker may live."""
@@ -180,6 +195,10 @@ class JobStore:
     def events(self, job_id: str, after: str = "0-0", count: int = 100) -> Events:
         """Read what happened after an event."""
         return read_events(self.redis.xrange(self.prefix + "events:" + job_id, "(" + after, "+", count=count))
+
+    def capture_in_use(self, capture_id: str) -> bool:
+        """Say whether a job that is not deleted uses a capture."""
+        return bool(self.redis.exists(f"{self.prefix}capture:{capture_id}:jobs"))
 
     def counts(self) -> dict[str, int]:
         """Say how many jobs are queued and running."""

@@ -12,7 +12,7 @@ from services.contract.keys import attempt_prefix, attempts_prefix, capture_pref
 def remove_data(record: JobRecord, store: JobStore, documents: JobDocuments, objects: ObjectStore) -> None:
     """Remove what a deleted job has in the object store; its tombstone stays. May be repeated; raises ObjectStoreError."""
     objects.delete_prefix(attempts_prefix(record.id))
-    if record.owns_capture:
+    if record.owns_capture and not store.capture_in_use(record.capture_id):  # a retry of this job may need it still
         objects.delete_prefix(capture_prefix(record.capture_id))
     store.redis.delete(f"{store.prefix}progress:{record.id}", f"{store.prefix}events:{record.id}")
     documents.write(record.id)

@@ -70,21 +70,25 @@ def new_record(
         images=images,
         created_at=now,
         queued_at=now,
+        deadline_at=None if wanted.deadline_s is None else now + timedelta(seconds=wanted.deadline_s),
         retention_until=now + timedelta(days=settings.retention_days),
     )
 
 
-def accept_record(record: JobRecord, services: Services, request_id: str, undo: Callable[[], None]) -> Accepted:
-    """Accept the job, or `undo` what it would have needed. Blocks.
+def accept_record(
+    record: JobRecord, services: Services, request_id: str, undo: Callable[[], None], beside: str | None = None
+) -> Accepted:
+    """Accept the job, or `undo` what it would have needed; `beside`: see `submit_job`. Blocks.
 
     When Redis breaks off in between, nobody knows whether it has the record; then the photographs stay, so that a job that turns
     out to be there can run.
 
     Raises:
+        CaptureGone: the photographs are not to be had any more.
         ObjectStoreError, redis.RedisError: a store failed; nothing was accepted.
     """
     try:
-        submit_job(record, services.blocking_jobs, services.documents, services.queue)
+        submit_job(record, services.blocking_jobs, services.documents, services.queue, beside)
     except JobExists:
         with contextlib.suppress(ObjectStoreError):
             undo()
@@ -101,6 +105,6 @@ def accept_record(record: JobRecord, services: Services, request_id: str, undo: 
 
 def _forget(record: JobRecord, services: Services) -> None:
     kept = services.blocking_jobs.get(record.id)
-    if kept is None or kept.capture_id == record.capture_id:  # else it is another try's
+    if kept is None or kept.created_at == record.created_at:  # else it is another try's
         services.blocking_jobs.forget(record)
         services.objects.delete_prefix(keys.job_prefix(record.id))

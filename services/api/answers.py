@@ -14,7 +14,7 @@ _MEANINGS = {
     401: "The API key is missing or wrong",
     404: "There is no such thing",
     408: "The body stopped coming",
-    409: "The job's state does not allow it",
+    409: "What is there does not allow it: its state, or a request that is still at work",
     410: "The job was deleted",
     413: "Beyond a limit in bytes",
     415: "Not a media type this route takes",
@@ -28,7 +28,7 @@ _MEANINGS = {
 # What can be done with the job that an answer holds (OpenAPI links; tools follow them).
 JOB_LINKS: dict[str, Any] = {
     operation: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
-    for operation in ("getJob", "cancelJob", "deleteJob", "streamJobEvents", "listArtifacts", "downloadArtifacts")
+    for operation in ("getJob", "cancelJob", "retryJob", "deleteJob", "streamJobEvents", "listArtifacts", "downloadArtifacts")
 }
 
 

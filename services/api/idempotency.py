@@ -12,9 +12,10 @@ import contextlib
 import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated
 
 import redis
-from fastapi import Response
+from fastapi import Header, Response
 
 from services.adapters.idempotency import Busy, Done, IdempotencyStore, Taken
 from services.api.acceptance import Accepted, Submission
@@ -28,14 +29,23 @@ REPLAYED = "Idempotent-Replayed"
 LONGEST_RETRY_AFTER_S = 5
 KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=KEY_PATTERN,
+        description="Any text of yours, a UUID say. For 24 h the same request under it is answered as the first time, with "
+        "`Idempotent-Replayed: true`, and makes no second job; another request under it is refused (422).",
+    ),
+]
 Read = Callable[[PhotoStore], Awaitable[Submission]]
 Respond = Callable[[Accepted], Awaitable[Response]]
 
 
-async def submit_once(services: Services, tenant: str, key: str, read: Read, at_once: Respond, respond: Respond) -> Response:
-    """Answer a submission under a key.
+async def submit(services: Services, tenant: str, key: str | None, read: Read, at_once: Respond, respond: Respond) -> Response:
+    """Answer a submission.
 
     Args:
+        key: the client's `Idempotency-Key`, if it sent one.
         read: reads the request, storing its photographs in what it is given.
         at_once: answers that the job is accepted.
         respond: gives the answer that the client waits for, perhaps long after.
@@ -43,6 +53,9 @@ async def submit_once(services: Services, tenant: str, key: str, read: Read, at_
     Raises:
         ProblemError: request_in_flight (409) while another try is at work; idempotency_key_reused (422) for another request.
     """
+    if key is None:
+        submission = await read(services.objects)
+        return await respond(await submission.accept(new_id("job")))
     store = services.idempotency
     begun = await store.begin(tenant, key, new_id("job"))
     if isinstance(begun, Busy):

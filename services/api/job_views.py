@@ -22,6 +22,7 @@ def view_job(record: JobRecord, base: str, progress: ProgressReport | None, posi
     return Job(
         id=record.id,
         capture_id=record.capture_id,
+        retry_of=record.retry_of,
         status=record.status,
         terminal=record.terminal,
         preset=record.preset,
@@ -43,7 +44,7 @@ def view_job(record: JobRecord, base: str, progress: ProgressReport | None, posi
         scale=result.scale if result is not None else None,
         quality=result.quality if result is not None else None,
         warnings=_unique(record.warnings + (result.warnings if result is not None else [])),
-        links=job_links(base, record.id),
+        links=job_links(base, record.id, record.retry_of),
     )
 
 

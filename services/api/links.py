@@ -27,13 +27,15 @@ def artifact_url(base: str, job_id: str, name: str) -> str:
     return f"{base}/v1/jobs/{job_id}/artifacts/{quote(name)}"
 
 
-def job_links(base: str, job_id: str) -> dict[str, str]:
+def job_links(base: str, job_id: str, retry_of: str | None = None) -> dict[str, str]:
     """Everything one can do with a job."""
     job = job_url(base, job_id)
-    return {
+    links = {
         "self": job,
         "events": f"{job}/events",
         "cancel": f"{job}/cancel",
+        "retry": f"{job}/retry",
         "artifacts": f"{job}/artifacts",
         "archive": f"{job}/artifacts.zip",
     }
+    return links if retry_of is None else {**links, "retry_of": job_url(base, retry_of)}

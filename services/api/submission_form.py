@@ -11,7 +11,8 @@ from services.api.problems import invalid_field
 from services.contract.jobs import Preset
 from services.contract.outputs import OUTPUTS
 
-TEXT_FIELDS = ("options", "preset", "outputs", "labels", "strict_images")
+TEXT_FIELDS = ("options", "preset", "outputs", "labels", "strict_images", "deadline_s")
+MAX_DEADLINE_S = 30 * 86_400
 MAX_LABELS = 32
 MAX_LABEL_CHARACTERS = 200
 DEFAULT_PRESET: Preset = "balanced"
@@ -27,6 +28,7 @@ class JobRequest:
     outputs: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     strict_images: bool = False
+    deadline_s: float | None = None  # from acceptance; a job that has not ended by then is ended
 
 
 def read_form(fields: dict[str, list[str]]) -> JobRequest:
@@ -40,6 +42,7 @@ def read_form(fields: dict[str, list[str]]) -> JobRequest:
         outputs=_outputs(fields.get("outputs", [])),
         labels=_labels(fields.get("labels", [""])[0]),
         strict_images=_flag("strict_images", fields.get("strict_images", [""])[0]),
+        deadline_s=_deadline(fields.get("deadline_s", [""])[0]),
     )
 
 
@@ -85,6 +88,16 @@ def _flag(name: str, text: str) -> bool:
     if text.lower() not in values:
         raise invalid_field(f"/{name}", f"{text[:50]!r}; it must be true or false")
     return values[text.lower()]
+
+
+def _deadline(text: str) -> float | None:
+    try:
+        seconds = float(text) if text.strip() else None
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds <= MAX_DEADLINE_S:  # not true of nan either
+        raise invalid_field("/deadline_s", f"{text[:50]!r}; it must be seconds, more than 0 and at most {MAX_DEADLINE_S}")
+    return seconds
 
 
 def _json(name: str, text: str) -> Any:

@@ -132,7 +132,8 @@ class JobRecord(Model):
     id: str
     tenant: str
     capture_id: str
-    owns_capture: bool = True  # the capture was made for this job alone (one-shot) and goes when the job's data goes
+    owns_capture: bool = True  # the capture was made for this job (one-shot) and goes with the data of the last job that has it
+    retry_of: str | None = None  # the job that this one does again
     version: int = 0  # rises by one at every change
     status: JobStatus = JobStatus.QUEUED
     preset: Preset = "balanced"
@@ -181,6 +182,7 @@ class Job(Model):
 
     id: str
     capture_id: str
+    retry_of: str | None
     status: JobStatus
     terminal: bool
     preset: Preset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import cast
 import redis
 
 from services.adapters.job_store import JobNotFound, JobStore
+from services.contract.codes import JobErrorCode
 from services.contract.jobs import JobRecord, ProgressReport, Stage, StageProgress
 from services.contract.states import JobStatus
 
@@ -28,6 +30,12 @@ class JobCanceled(WorkStopped):
     """A client asked the job to stop."""
 
 
+class DeadlinePassed(WorkStopped):
+    """The job's deadline passed while it ran."""
+
+    code = JobErrorCode.TIMEOUT.value
+
+
 class LeaseLost(WorkStopped):
     """Another attempt holds the job, or will: nothing of this one may be published."""
 
@@ -42,6 +50,7 @@ class Lease:
         self._store = store
         self._pause_s = min(SLOWEST_BEAT_S, store.settings.lease_s / 3)
         self._began = self._stage_began = time.monotonic()
+        self._deadline = self._began + seconds_left(record)
         self._lock = threading.Lock()
         self._seconds: dict[str, float] = {}
         self._latest: tuple[str, float] | None = None
@@ -62,11 +71,13 @@ class Lease:
         self._thread.join(timeout=15)
 
     def check(self) -> None:
-        """Raise JobCanceled or LeaseLost when the work must stop."""
+        """Raise JobCanceled, DeadlinePassed or LeaseLost when the work must stop."""
         if self._lost.is_set():
             raise LeaseLost(f"{self.job_id}: token {self.token} is old")
         if self._canceled.is_set():
             raise JobCanceled(f"{self.job_id} was canceled")
+        if time.monotonic() > self._deadline:
+            raise DeadlinePassed("the job's deadline passed while it ran")
 
     def report(self, stage: str, fraction: float) -> None:
         """Take progress from the engine; also a `check`."""
@@ -119,3 +130,10 @@ class Lease:
             eta_s=round(elapsed * (1 - fraction) / fraction, 1) if fraction >= 0.02 else None,
             updated_at=self._store.now(),
         )
+
+
+def seconds_left(record: JobRecord) -> float:
+    """Seconds from the claim to the deadline, both by the store's clock; infinite without a deadline."""
+    if record.deadline_at is None or record.started_at is None:
+        return math.inf
+    return (record.deadline_at - record.started_at).total_seconds()

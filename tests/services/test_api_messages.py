@@ -103,6 +103,7 @@ def messages() -> dict[str, BaseModel]:
         "job.failed": _job(failed),
         "job.canceled": _job({"status": JobStatus.CANCELED, "finished_at": LATER}),
         "job.expired": _job({"status": JobStatus.EXPIRED, "deadline_at": LATER, "finished_at": LATER}),
+        "job.retry": _job({"retry_of": "job_01996a00-0000-7000-8000-000000000009"}, position=0),
         "job-page": pages.JobPage(items=[queued], next_cursor=JOB),
         "artifact-link": pages.ArtifactLink(**RESULT.artifacts[0].model_dump(), url=f"{BASE}/v1/jobs/{JOB}/artifacts/scene.ply"),
         "event.status": StatusEvent(status=JobStatus.FAILED, terminal=True, version=4, attempt=1, error=FAILURE),

@@ -1,10 +1,14 @@
 -- Compare-and-set of a job's record, with every index that follows from it.
 -- ARGV: prefix, facts (JSON), document (JSON), event (JSON or ""). facts.expected = -1: the job must not exist yet.
--- Answers 1 when the record was written, 0 when its version was another.
+-- facts.beside: only if that job still has the same capture.
+-- Answers 1 when the record was written, 0 when its version was another, -1 when the capture's photographs are not to be had.
 local prefix, facts = ARGV[1], cjson.decode(ARGV[2])
 local key, id = prefix .. 'job:' .. facts.id, facts.id
 local held = redis.call('HMGET', key, 'version', 'status')
 if (held[1] and tonumber(held[1]) or -1) ~= facts.expected then return 0 end
+
+local users = prefix .. 'capture:' .. facts.capture .. ':jobs'
+if facts.beside and redis.call('SISMEMBER', users, facts.beside) == 0 then return -1 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -15,8 +19,10 @@ local all = prefix .. 'jobs:' .. facts.tenant
 if before ~= '' then redis.call('ZREM', all .. ':' .. before, id) end
 if facts.deleted then
   redis.call('ZREM', all, id)
+  redis.call('SREM', users, id)
   redis.call('ZADD', prefix .. 'purges', now, id)
 else
+  redis.call('SADD', users, id)
   redis.call('ZADD', all, 0, id)
   redis.call('ZADD', all .. ':' .. facts.status, 0, id)
 end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Annotated, Any
 
 import redis
@@ -11,13 +12,17 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from services.adapters.objects import ObjectStoreError
 from services.adapters.retention import remove_data
+from services.api.accepted_answer import ACCEPTED, answer_accepted
 from services.api.answers import job_answer, refusals
+from services.api.idempotency import IdempotencyKey, submit
 from services.api.job_access import find_job, wait_for_job
 from services.api.job_snapshot import JobSnapshot, entity_tag, read_snapshots
 from services.api.job_views import view_job
 from services.api.links import base_url, job_url
+from services.api.photo_intake import PhotoStore
 from services.api.problems import ProblemError
 from services.api.ranges import etag_matches
+from services.api.retrying import RetrySubmission
 from services.api.routes.limits import DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_S
 from services.api.wiring import Authorized, Services, Wired
 from services.contract.codes import ProblemCode
@@ -112,6 +117,31 @@ async def cancel_job(job_id: str, request: Request, services: Wired, caller: Aut
     snapshot = JobSnapshot(record, before.progress, None)
     base = base_url(request)
     return job_answer(snapshot, base, 202, {"Location": job_url(base, job_id)})
+
+
+@router.post(
+    "/v1/jobs/{job_id}/retry",
+    operation_id="retryJob",
+    summary="Do a job again",
+    status_code=202,
+    response_model=Job,
+    responses={202: ACCEPTED, **refusals(404, 409, 410, 422)},
+)
+async def retry_job(
+    job_id: str, request: Request, services: Wired, caller: Authorized, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Make a new job of one that failed, was canceled or expired: the same wishes, on the same photographs.
+
+    The new job names the old one in `retry_of`; the old one stays as it is. A deadline is as far away as it was then. A job that
+    has succeeded or has not ended is refused (409), and so is one whose photographs were deleted.
+    """
+
+    async def read(_: PhotoStore) -> RetrySubmission:
+        before = (await find_job(services, caller, job_id)).record
+        return RetrySubmission(before, services, request.state.request_id)
+
+    respond = partial(answer_accepted, request, services, caller)
+    return await submit(services, caller.tenant, idempotency_key, read, respond, respond)
 
 
 @router.delete(
