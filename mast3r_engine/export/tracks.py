@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mast3r_engine.correspondences import PairMatches
+from mast3r_engine.export.track_joining import join_pixels
 from mast3r_engine.export.triangulation import Cameras, Observations, triangulate
 from mast3r_engine.reconstruction import Reconstruction
 
@@ -84,7 +83,7 @@ def _take(pair: PairMatches, chosen: NDArray[np.bool_]) -> PairMatches:
 
 
 def _join(matches: list[PairMatches], scene: Reconstruction) -> Observations:
-    """Connected components over (photograph, pixel)."""
+    """Tracks over (photograph, pixel)."""
     sizes = np.array([depth.size for depth in scene.depth])
     first = np.concatenate([[0], np.cumsum(sizes)])
     widths = np.array([depth.shape[1] for depth in scene.depth])
@@ -102,13 +101,13 @@ def _join(matches: list[PairMatches], scene: Reconstruction) -> Observations:
     )
     pixels, flat_ends = np.unique(ends, return_inverse=True)
     here, there = flat_ends.reshape(2, -1)
-    joined = coo_array((np.ones(len(here), np.int8), (here, there)), shape=(len(pixels), len(pixels)))
-    track = connected_components(joined, directed=False)[1].astype(np.int64) if len(pixels) else empty[0]
     image = np.searchsorted(first, pixels, side="right") - 1
     y, x = np.divmod(pixels - first[image], widths[image])
+    xy, conf = np.stack([x, y], axis=1), np.concatenate([pair.conf for pair in matches] or [np.zeros(0, np.float32)])
+    _, track = np.unique(join_pixels(here, there, conf, image, xy), return_inverse=True)
     order = np.lexsort((pixels, track))
     depth = np.array([scene.depth[i][v, u] for i, v, u in zip(image, y, x)], np.float64)
-    return Observations(track[order], image[order], np.stack([x, y], axis=1)[order].astype(np.float64), depth[order])
+    return Observations(track[order], image[order], xy[order].astype(np.float64), depth[order])
 
 
 def _errors(seen: Observations, points: Floats, cameras: Cameras) -> Floats:  # (O,) network pixels

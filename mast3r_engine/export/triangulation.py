@@ -14,6 +14,7 @@ STEPS = 10
 PIXEL_SIGMA = 1.0  # network pixels; matches are rounded to them
 DEPTH_SIGMA = 0.1  # of the depth: it outweighs the pixels only below some degrees of parallax
 NEAR = 1e-6
+AT_ONCE = 200_000  # observations: some 100 MB
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,19 @@ class Cameras:
 
 
 def triangulate(seen: Observations, cameras: Cameras) -> Floats:  # (T, 3) in the world
-    """Find the points by Gauss-Newton with Cauchy weights, from the median of what the depths say."""
+    """Find the points by Gauss-Newton with Cauchy weights, from the median of what the depths say; memory is bounded."""
+    found, ends = [np.zeros((0, 3))], np.append(seen.starts, len(seen.track))
+    first = 0
+    while first < len(ends) - 1:
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] + AT_ONCE, side="right")) - 1)
+        part = slice(ends[first], ends[last])
+        found.append(_solve(Observations(seen.track[part] - first, seen.image[part], seen.xy[part], seen.depth[part]), cameras))
+        first = last
+    return np.concatenate(found)
+
+
+def _solve(seen: Observations, cameras: Cameras) -> Floats:  # (T, 3)
     points = _start(seen, cameras)
-    if len(points) == 0:
-        return points
     pose, K = cameras.cam2world[seen.image], cameras.K[seen.image]
     focal, world2cam = K[:, [0, 1], [0, 1]], pose[:, :3, :3].transpose(0, 2, 1)
     for _ in range(STEPS):
@@ -95,7 +105,7 @@ def triangulate(seen: Observations, cameras: Cameras) -> Floats:  # (T, 3) in th
 def _start(seen: Observations, cameras: Cameras) -> Floats:  # (T, 3)
     """The median over a track's observations, axis by axis."""
     lifted = cameras.lift(seen.image, seen.xy, seen.depth)
-    count = np.bincount(seen.track) if len(seen.track) else np.zeros(0, np.int64)
+    count = np.bincount(seen.track)
     middle = np.empty((len(count), 3))
     for axis in range(3):
         ordered = lifted[np.lexsort((lifted[:, axis], seen.track)), axis]

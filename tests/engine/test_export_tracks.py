@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 from mast3r_engine.correspondences import PairMatches
+from mast3r_engine.export import triangulation
+from mast3r_engine.export.track_joining import join_pixels
 from mast3r_engine.export.tracks import build_tracks
 from mast3r_engine.export.triangulation import Cameras, Observations, triangulate
 from mast3r_engine.reconstruction import Reconstruction
@@ -74,6 +77,17 @@ def test_depth_holds_a_point_that_parallax_does_not() -> None:
     assert np.linalg.norm(found - points, axis=1).max() < 0.1, "metres"
 
 
+def test_points_solved_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = room_reconstruction(3)
+    seen = sightings(scene, in_front(scene, 40), noise=0.5, depth_noise=0.05)
+    seen = seen.keep(np.random.default_rng(4).uniform(size=len(seen.track)) > 0.3)  # tracks of one, two and three
+    cameras = Cameras(scene.network_intrinsics, scene.cam2world)
+    whole = triangulate(seen, cameras)
+    for at_once in (1, 7):
+        monkeypatch.setattr(triangulation, "AT_ONCE", at_once)
+        np.testing.assert_allclose(triangulate(seen, cameras), whole, atol=1e-9)
+
+
 def test_no_sighting_at_all() -> None:
     scene = room_reconstruction(2)
     assert len(build_tracks(scene).points) == 0
@@ -133,6 +147,30 @@ def test_two_pixels_of_one_photograph_in_a_track_leave_the_better_one() -> None:
     assert len(np.unique(seen)) == len(seen)
     assert (np.bincount(tracks.track) == 2).all()
     assert len(tracks.points) > 0.8 * len(build_tracks(scene).points)
+
+
+def test_matches_that_link_neighbours_do_not_swallow_each_other() -> None:
+    """Every pixel matched with where it is seen: rounding chains whole rows together."""
+    scene = with_matches(room_reconstruction(3), step=1)
+    back = with_matches(dataclasses.replace(scene, **{name: getattr(scene, name)[::-1] for name in ("cam2world", "depth")}), 1)
+    turned = [PairMatches(0, 2, back.matches[1].xy_j, back.matches[1].xy_i, back.matches[1].conf)]
+    tracks = build_tracks(dataclasses.replace(scene, matches=[*scene.matches, *turned]))
+    seen = tracks.track * 3 + tracks.image
+    assert len(np.unique(seen)) == len(seen)
+    assert len(tracks.points) > 0.3 * scene.depth[0].size
+    assert np.quantile(distance_to_surface(to_room(tracks.points, 3)), 0.95) < 0.08, "metres"
+
+
+def test_a_contradiction_is_resolved_in_favour_of_the_surer_match() -> None:
+    first, second = np.array([0, 1, 3]), np.array([1, 2, 4])  # 0 and 2 lie in one photograph, ten pixels apart
+    image, xy = np.array([0, 1, 0, 0, 1]), np.array([[5, 5], [7, 7], [15, 5], [30, 30], [31, 31]])
+    label = join_pixels(first, second, np.array([1.0, 2.0, 1.0], np.float32), image, xy)
+    assert label[1] == label[2] != label[0]
+    assert label[3] == label[4]
+    assert len(set(label.tolist())) == 3
+    near = xy.copy()
+    near[2] = [6, 5]
+    assert len(set(join_pixels(first, second, np.ones(3, np.float32), image, near).tolist())) == 2
 
 
 def test_the_pipeline_hands_over_the_matches_and_files_it_used() -> None:
