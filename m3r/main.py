@@ -179,6 +179,43 @@ def mapfree(
     evaluate_mapfree(root, split, out, checkpoint, device, submission)
 
 
+@eval_app.command()
+def reconstruction(
+    root: Annotated[Path, typer.Argument(help="A folder with cameras.json and photographs, or a folder of such.", exists=True)],
+    checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id; default: the packaged ones.")] = None,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
+    options: OptionsText = "{}",
+    sift: Annotated[bool, typer.Option(help="Beside it SIFT and pycolmap on the same photographs.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the figures into this JSON file too.")] = None,
+) -> None:
+    """Reconstruct photographs with known cameras and print registered photos, rotation, translation and depth errors.
+
+    Example: `m3r eval reconstruction scenes/ --sift`.
+    """
+    from m3r.evaluate_checkpoint import evaluate_reconstruction
+
+    evaluate_reconstruction(root, checkpoint, device, options, sift, report)
+
+
+@eval_app.command()
+def synthetic(
+    checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id; default: the packaged ones.")] = None,
+    textures: Annotated[
+        Path | None, typer.Option(help="The folder or tar that was trained with; its held-out part is used.", exists=True)
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
+    pairs: Annotated[int, typer.Option(help="Pairs for each range of angles.", min=1)] = 64,
+    size: Annotated[int | None, typer.Option(help="Image width, pixels; default: the checkpoint's.")] = None,
+) -> None:
+    """Measure matches, points and confidence on rendered scenes with textures that training does not see.
+
+    Example: `m3r eval synthetic --textures photographs.tar`.
+    """
+    from m3r.evaluate_checkpoint import evaluate_synthetic
+
+    evaluate_synthetic(checkpoint, textures, device, pairs, size)
+
+
 def main() -> None:
     """Run the command line."""
     # Idle OpenMP threads that spin take the processor from queue, API and each other; read when torch is first loaded.

@@ -15,12 +15,13 @@ from mast3r_engine.training.config import MixEntry, Stage, TrainConfig
 from mast3r_engine.training.loop import StageData
 from mast3r_engine.training.mixture import MixedSource, PairSource
 from mast3r_engine.training.synthetic.cameras import CameraRanges
-from mast3r_engine.training.synthetic.photos import load_photos, procedural_photos
+from mast3r_engine.training.synthetic.photos import Split, load_photos, procedural_photos
 from mast3r_engine.training.synthetic.scene import SlotCounts
 from mast3r_engine.training.synthetic.source import SyntheticOptions, SyntheticSource
 
+SPLITS: tuple[Split, ...] = ("train", "validation")
 VALIDATION_SEED = 424_242
-PROCEDURAL_PHOTOS = 256
+PROCEDURAL_PHOTOS = 96
 
 
 class TrainingData:
@@ -35,7 +36,11 @@ class TrainingData:
     ) -> None:
         self._config, self._captures, self._device = config, captures, device
         self.skipped: Counter[str] = Counter()
-        self._photos = {split: self._load(textures, split) for split in ("train", "validation")}
+        self._photos = {}
+        for split in SPLITS:
+            photos, broken = load_split(textures, split)
+            self._photos[split] = photos.to(device)
+            self.skipped["textures that cannot be read"] += broken
 
     def stage(self, stage: Stage) -> StageData:
         """Training source and held-out synthetic pairs of one stage's size and difficulty."""
@@ -56,13 +61,12 @@ class TrainingData:
         source.skipped = self.skipped = self.skipped + source.skipped
         return source
 
-    def _load(self, textures: Path | None, split: str) -> Tensor:
-        if textures is None:
-            generator = torch.Generator().manual_seed(1 if split == "train" else 2)
-            return procedural_photos(PROCEDURAL_PHOTOS, generator).to(self._device)
-        photos, broken = load_photos(textures, "train" if split == "train" else "validation")
-        self.skipped["textures that cannot be read"] += broken
-        return photos.to(self._device)
+
+def load_split(textures: Path | None, split: Split) -> tuple[Tensor, int]:  # (N, 3, R, R) uint8; how many files are broken
+    """One split's photographs, procedural ones without a path."""
+    if textures is not None:
+        return load_photos(textures, split)
+    return procedural_photos(PROCEDURAL_PHOTOS, torch.Generator().manual_seed(SPLITS.index(split) + 1)), 0
 
 
 def synthetic_options(stage: Stage) -> SyntheticOptions:

@@ -17,13 +17,14 @@ from torch import Tensor
 from mast3r_engine.errors import TrainingError
 from mast3r_engine.training.synthetic.randomness import uniform
 
+Split = Literal["train", "validation"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 HELD_OUT = 0.1  # share of the photographs that only validation sees
 
 
 def load_photos(
     path: Path,  # a folder or a tar of images
-    split: Literal["train", "validation"],
+    split: Split,
     size: int = 192,
 ) -> tuple[Tensor, int]:  # (N, 3, size, size) uint8, and how many files could not be read
     """All photographs of one split, squeezed to squares.
