@@ -79,7 +79,16 @@ RECIPROCAL_MATCH = NativeOp(
         Unit("path_avx512_vnni.cpp", (*AVX512, "-mavx512vnni"), X86),
     ),
 )
-NATIVE_OPS = (RECIPROCAL_MATCH,)
+ALIGNMENT_NORMAL_EQUATIONS = NativeOp(
+    "alignment_normal_equations",
+    (
+        Unit("alignment_normal_equations.cpp"),
+        Unit("path_generic.cpp"),
+        Unit("path_avx2.cpp", ("-mavx2", "-mfma"), X86),
+        Unit("path_avx512.cpp", AVX512, X86),
+    ),
+)
+NATIVE_OPS = (RECIPROCAL_MATCH, ALIGNMENT_NORMAL_EQUATIONS)
 
 _loading = threading.Lock()
 _loaded: dict[str, ctypes.CDLL] = {}
@@ -88,7 +97,7 @@ _loaded: dict[str, ctypes.CDLL] = {}
 def digest(op: NativeOp) -> str:
     """Names the sources and flags of a library."""
     known = hashlib.sha256(repr((FLAGS, op.units_here())).encode())
-    for source in sorted([*op.folder.glob("*.cpp"), *op.folder.glob("*.h")]):
+    for source in sorted([*op.folder.glob("*.cpp"), *op.folder.glob("*.h"), *PACKAGE.glob("*.h")]):
         known.update(source.name.encode() + source.read_bytes())
     return known.hexdigest()[:12]
 
@@ -109,6 +118,15 @@ def load(op: NativeOp) -> ctypes.CDLL:
         if op.name not in _loaded:
             _loaded[op.name] = _load(op)
         return _loaded[op.name]
+
+
+def paths(op: NativeOp) -> tuple[str, ...]:
+    """Instruction sets this processor can run the op with, the fastest first; KernelUnavailableError when it is not built."""
+    names = ctypes.create_string_buffer(256)
+    write_names = getattr(load(op), f"{op.name}_paths")
+    write_names.restype = None
+    write_names(names, ctypes.c_int64(len(names)))
+    return tuple(names.value.decode().split())
 
 
 def _load(op: NativeOp) -> ctypes.CDLL:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from mast3r_kernels.native import KernelUnavailableError, OpStatus
+from mast3r_kernels.native import NATIVE_OPS, KernelUnavailableError, NativeOp, OpStatus, paths
 
 REFERENCE_ONLY = ("rope2d",)
 
 
 def status() -> list[OpStatus]:
     """One entry per op: compiled or not, and why not; loads what is built."""
-    return [_reciprocal_match(), *(OpStatus(name, False, "runs in torch; it has no compiled kernel") for name in REFERENCE_ONLY)]
+    compiled = [_native(op) for op in NATIVE_OPS]
+    return [*compiled, *(OpStatus(name, False, "runs in torch; it has no compiled kernel") for name in REFERENCE_ONLY)]
 
 
-def _reciprocal_match() -> OpStatus:
-    from mast3r_kernels.reciprocal_match.compiled import usable_paths
-
+def _native(op: NativeOp) -> OpStatus:
     try:
-        return OpStatus("reciprocal_match", True, f"compiled; runs with {usable_paths()[0]}")
+        return OpStatus(op.name, True, f"compiled; runs with {paths(op)[0]}")
     except KernelUnavailableError as error:
-        return OpStatus("reciprocal_match", False, str(error))
+        return OpStatus(op.name, False, str(error))

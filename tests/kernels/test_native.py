@@ -26,9 +26,10 @@ def test_every_native_op_is_built_from_the_present_sources() -> None:
 
 def test_status_names_every_op_and_what_it_runs_with() -> None:
     found = {op.name: op for op in mast3r_kernels.status()}
-    assert set(found) == {"reciprocal_match", "rope2d"}
-    assert found["reciprocal_match"].compiled
-    assert found["reciprocal_match"].reason.startswith("compiled; runs with ")
+    assert set(found) == {"reciprocal_match", "alignment_normal_equations", "rope2d"}
+    for op in NATIVE_OPS:
+        assert found[op.name].compiled
+        assert found[op.name].reason.startswith("compiled; runs with ")
     assert not found["rope2d"].compiled
     assert "torch" in found["rope2d"].reason
 

@@ -9,7 +9,7 @@ from ctypes import c_char_p, c_int32, c_int64, c_void_p
 import torch
 from torch import Tensor
 
-from mast3r_kernels.native import RECIPROCAL_MATCH, KernelUnavailableError, load
+from mast3r_kernels.native import RECIPROCAL_MATCH, KernelUnavailableError, load, paths
 from mast3r_kernels.reciprocal_match.descriptors import UnusableDescriptorError
 
 MOST_COMPONENTS = 4096
@@ -20,9 +20,7 @@ NO_PATH, NO_MEMORY, BAD_A, BAD_B = 1, 2, 3, 4  # what the C interface answers
 
 def usable_paths() -> tuple[str, ...]:
     """Instruction sets this processor can run, the fastest first; KernelUnavailableError when nothing is built."""
-    names = ctypes.create_string_buffer(256)
-    _library().reciprocal_match_paths(names, c_int64(len(names)))
-    return tuple(names.value.decode().split())
+    return paths(RECIPROCAL_MATCH)
 
 
 def fits(
@@ -94,8 +92,6 @@ def _open_error(why: int, bad_row: int, path: str) -> Exception:
 
 def _library() -> ctypes.CDLL:
     library = load(RECIPROCAL_MATCH)
-    library.reciprocal_match_paths.argtypes = [c_char_p, c_int64]
-    library.reciprocal_match_paths.restype = None
     library.reciprocal_match_open.argtypes = [
         *(c_void_p, c_int64, c_int64),
         *(c_void_p, c_int64, c_int64),

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "parallel.h"
+#include "../parallel.h"
 
 namespace reciprocal_match {
 namespace {
@@ -124,7 +124,7 @@ void find_nearest(const Path &path, const float *source, const Tiles &database, 
   const int64_t parts = std::min<int64_t>(threads, blocks);
   std::atomic<int64_t> next{0};
   Pruning pruning;
-  run_in_parallel(threads, parts, [&](int64_t) {
+  mast3r_kernels::run_in_parallel(threads, parts, [&](int64_t) {
     BlockSearch search(path, database);
     for (int64_t k = next++; k < blocks; k = next++) {
       const int size = (int)std::min<int64_t>(BLOCK, count - k * BLOCK);

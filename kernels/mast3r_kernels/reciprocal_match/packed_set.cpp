@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "parallel.h"
+#include "../parallel.h"
 
 namespace reciprocal_match {
 namespace {
@@ -66,7 +66,7 @@ PackedSet::PackedSet(const Path &path, const float *source, int64_t rows, int32_
   tiles_.center = center_.data();
   const bool square = is_square(rows, width);
   std::atomic<bool> usable{true};
-  run_in_parallel(threads, (tiles_.count + 63) / 64, [&](int64_t part) {
+  mast3r_kernels::run_in_parallel(threads, (tiles_.count + 63) / 64, [&](int64_t part) {
     for (int64_t t = part * 64; t < tiles_.count && t < (part + 1) * 64; ++t) {
       int32_t *index = tiles_.index + t * TILE;
       square ? index_square(index, t, rows, width) : index_run(index, t, rows);

@@ -1,14 +1,11 @@
 // The C interface, and the walk. The rule of arithmetic stands in reference.py; every path below obeys it, so that the answer
 // depends neither on the processor nor on the number of threads.
 
-#include <stdio.h>
-#include <string.h>
-
 #include <algorithm>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "../processor.h"
 #include "nearest.h"
 
 #if defined(__x86_64__)
@@ -21,21 +18,13 @@ namespace {
 std::vector<const Path *> usable_paths() { // the fastest first
   std::vector<const Path *> paths;
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  const bool avx512 = mast3r_kernels::has_avx512();
   if (avx512 && __builtin_cpu_supports("avx512vnni")) paths.push_back(&AVX512_VNNI);
   if (avx512) paths.push_back(&AVX512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) paths.push_back(&AVX2);
+  if (mast3r_kernels::has_avx2()) paths.push_back(&AVX2);
 #endif
   paths.push_back(&GENERIC);
   return paths;
-}
-
-const Path *find_path(const char *name) {
-  for (const Path *path : usable_paths())
-    if (!*name || !strcmp(name, path->name)) return path;
-  return nullptr;
 }
 
 // Numbers below the smallest normal one count, whatever the calling thread is set to.
@@ -132,9 +121,7 @@ extern "C" {
 
 // Names of the paths this processor can run, the fastest first, separated by spaces; what is cut off does not fit into `size`.
 PUBLIC void reciprocal_match_paths(char *names, int64_t size) {
-  std::string all;
-  for (const Path *path : usable_paths()) all += (all.empty() ? "" : " ") + std::string(path->name);
-  snprintf(names, size, "%s", all.c_str());
+  mast3r_kernels::write_names(usable_paths(), names, size);
 }
 
 // A search between a (rows_a, D) and b (rows_b, D), which must stay where they are until it is closed; widths are those of the
@@ -144,7 +131,7 @@ PUBLIC void *reciprocal_match_open(const float *a, int64_t rows_a, int64_t width
                                    int64_t width_b, int32_t D, const char *path_name, int32_t threads, int32_t *why,
                                    int64_t *bad_row) {
   const ExactSmallNumbers exact;
-  const Path *path = find_path(path_name);
+  const Path *path = mast3r_kernels::find_path(usable_paths(), path_name);
   *why = 1;
   if (!path) return nullptr;
   try {

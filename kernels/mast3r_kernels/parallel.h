@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-namespace reciprocal_match {
+namespace mast3r_kernels {
 
 // Call work(k) once for each k below `count`, on at most `threads` threads; rethrows the first exception of any.
 template <typename Work> void run_in_parallel(int threads, int64_t count, const Work &work) {
@@ -36,4 +36,4 @@ template <typename Work> void run_in_parallel(int threads, int64_t count, const 
   if (failure) std::rethrow_exception(failure);
 }
 
-} // namespace reciprocal_match
+} // namespace mast3r_kernels
