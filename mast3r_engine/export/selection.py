@@ -61,14 +61,14 @@ def exported_cloud(scene: Reconstruction) -> ExportedCloud:
 
 
 def exported_names(names: list[str]) -> list[str]:
-    """File names that every reader takes: no white space (COLMAP's text ends a name there), a suffix that all can open.
+    """File names that every reader takes: no white space (it ends a name in COLMAP's text), no folders, a suffix that all open.
 
     Names that are fine stay as they are; photographs of other kinds get `.png` appended.
     """
     taken: set[str] = set()
     exported = []
     for name in names:
-        clean = re.sub(r"\s", "_", name)
+        clean = re.sub(r"[\s/\\]", "_", name)
         if PurePosixPath(clean).suffix.lower() not in READ_BY_ALL:
             clean += ".png"
         path, wanted, copy = PurePosixPath(clean), clean, 2

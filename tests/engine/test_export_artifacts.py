@@ -42,6 +42,19 @@ def test_every_format_is_the_same_bytes_again_and_leaves_no_litter(tmp_path: Pat
     assert [path.name for path in (tmp_path / "one").iterdir()] == [name]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"mesh.ply", "images.zip"}))
+def test_one_photograph_and_none(tmp_path: Path, name: str) -> None:
+    (one,) = write_artifacts(room_reconstruction(1), tmp_path / "one", [name])
+    assert one.bytes > 0
+    told: list[str] = []
+    nothing = room_reconstruction(2, component=[-1, -1])
+    written = write_artifacts(nothing, tmp_path / "none", [name], on_impossible=lambda _, error: told.append(str(error)))
+    of_no_camera = {"scene.ply", "poses.json", "preview.png", "depth_png.zip", "depth.npz"}
+    assert (len(written) == 1) == (name in of_no_camera)
+    assert told == ([] if name in of_no_camera else ["no photograph is registered: there are no cameras to export"])
+
+
 def test_an_output_named_twice_is_written_once(tmp_path: Path) -> None:
     written = write_artifacts(room_reconstruction(1), tmp_path, ["poses.json", "poses.json"])
     assert [artifact.name for artifact in written] == ["poses.json"]

@@ -71,7 +71,7 @@ def test_photographs_that_are_no_files_or_changed_are_refused(tmp_path: Path) ->
 
 
 def test_names_that_every_reader_takes() -> None:
-    names = ["a.jpg", "B.JPEG", "c.png", "my photo.jpg", "my_photo.jpg", "d.heic", "image_000", "e.\tjpg"]
+    names = ["a.jpg", "B.JPEG", "c.png", "my photo.jpg", "my_photo.jpg", "d.heic", "image_000", "e.\tjpg", "f\\g.jpg"]
     assert exported_names(names) == [
         "a.jpg",
         "B.JPEG",
@@ -81,4 +81,5 @@ def test_names_that_every_reader_takes() -> None:
         "d.heic.png",
         "image_000.png",
         "e._jpg.png",
+        "f_g.jpg",
     ]
