@@ -14,6 +14,8 @@ from mast3r_engine.export.selection import exported_views
 from mast3r_engine.reconstruction import Reconstruction
 
 KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+SAME_FILE = {"MPO": "JPEG"}  # a JPEG with further pictures behind it, as phones write them
+PNG_MODES = ("L", "RGB", "I;16")  # 16 bits would be cut off, not scaled, on the way to RGB
 JPEG_QUALITY = 97
 
 
@@ -41,10 +43,11 @@ def _upright(source: Path, kind: str, size: tuple[int, int]) -> bytes:
             upright = ImageOps.exif_transpose(image)
             if upright.size != size:
                 raise ExportError(f"{source.name} has {upright.width}x{upright.height} pixels now; it had {size[0]}x{size[1]}")
-            if image.format == kind and image.getexif().get(0x0112, 1) == 1:
+            if SAME_FILE.get(image.format or "", image.format) == kind and image.getexif().get(0x0112, 1) == 1:
                 return content
             written = io.BytesIO()
-            upright.convert("RGB").save(written, kind, quality=JPEG_QUALITY, subsampling=0)
+            kept = kind == "PNG" and upright.mode in PNG_MODES
+            (upright if kept else upright.convert("RGB")).save(written, kind, quality=JPEG_QUALITY, subsampling=0)
     except OSError as error:
         raise ExportError(f"{source.name} cannot be read any more ({error})") from error
     return written.getvalue()

@@ -50,6 +50,17 @@ def test_turned_photographs_and_other_kinds_are_written_upright(tmp_path: Path) 
         np.testing.assert_array_equal(np.asarray(other), RAMP)
 
 
+def test_turned_tiff_and_16_bits(tmp_path: Path) -> None:
+    deep = RAMP[..., 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    Image.fromarray(RAMP).rotate(90, expand=True).save(tmp_path / "turned.tif", tiffinfo={0x0112: 6})
+    write_artifacts(with_files(tmp_path / "deep.tif", tmp_path / "turned.tif"), tmp_path, ["images.zip"])
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
+        read = [np.asarray(Image.open(archive.open(name))) for name in archive.namelist()]
+    np.testing.assert_array_equal(read[0], deep)
+    np.testing.assert_array_equal(read[1], RAMP)
+
+
 def test_heic_is_written_as_png(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.from_bytes("RGB", (400, 300), RAMP.tobytes()).save(str(tmp_path / "phone.heic"), quality=95)
