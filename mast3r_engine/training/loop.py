@@ -18,7 +18,7 @@ from mast3r_engine.training.batch import PairBatch
 from mast3r_engine.training.config import Stage, TrainConfig
 from mast3r_engine.training.distributed import Process, average_gradients, average_value, share_value, share_weights
 from mast3r_engine.training.mixture import PairSource
-from mast3r_engine.training.objective import Objective, evaluate_objective
+from mast3r_engine.training.objective import Objective, Predict, evaluate_objective, predict
 from mast3r_engine.training.optimiser import build_optimiser, freeze, learning_rate, update_average
 from mast3r_engine.training.run_state import Position, RunState, read_state, write_state
 from mast3r_engine.training.tying import tie_views, untie_views
@@ -81,6 +81,7 @@ class Trainer:
         self.position = Position()
         self._average: dict[str, Tensor] = {}
         self._saved_at = 0.0
+        self._predict: Predict = torch.compile(predict, dynamic=False) if config.compile_network else predict
 
     def run(self) -> dict[str, Tensor]:
         """Train all stages; returns the averaged weights."""
@@ -174,7 +175,7 @@ class Trainer:
     def _objective(self, stage: Stage, batch: PairBatch) -> Objective:
         picks = torch.arange(batch.pairs, device=batch.metric.device) < round(stage.metric_share * batch.pairs)
         return evaluate_objective(
-            self.net, batch, stage, self.config.losses, PRECISIONS[self.config.precision], batch.metric & picks
+            self.net, batch, stage, self.config.losses, PRECISIONS[self.config.precision], batch.metric & picks, self._predict
         )
 
     def _advance(self, stage: Stage, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -27,14 +28,22 @@ class Objective:
     matching: Tensor  # mean cross-entropy of one direction, nats; ln N is chance
 
 
-def predict(net: Network, batch: PairBatch, symmetrise: bool, outputs: Outputs) -> tuple[ViewPrediction, ViewPrediction]:
+def predict(
+    net: Network,
+    images: Tensor,  # (B, 2, 3, H, W)
+    symmetrise: bool,
+    outputs: Outputs,
+) -> tuple[ViewPrediction, ViewPrediction]:
     """Both views of B pairs, or of 2B when symmetrised: first all pairs in order, then all reversed; each image encoded once."""
-    encoded = net.encode(batch.images.transpose(0, 1).flatten(0, 1))
+    encoded = net.encode(images.transpose(0, 1).flatten(0, 1))
     first, second = encoded.tokens.chunk(2)
     if symmetrise:
         first, second = torch.cat((first, second)), torch.cat((second, first))
     size = encoded.height, encoded.width
     return net.decode(Encoded(first, *size), Encoded(second, *size), outputs)
+
+
+Predict = Callable[[Network, Tensor, bool, Outputs], tuple[ViewPrediction, ViewPrediction]]
 
 
 def evaluate_objective(
@@ -44,6 +53,7 @@ def evaluate_objective(
     options: LossOptions,
     precision: torch.dtype,
     metric: Tensor,  # (B,) bool, which pairs must be right in scale
+    run: Predict = predict,  # or a compiled `predict`
 ) -> Objective:
     """Run the network in `precision` and the losses in float32."""
     wants_points, wants_descriptors = stage.points_weight > 0, stage.matching_weight > 0
@@ -52,7 +62,7 @@ def evaluate_objective(
     # On CPUs the backward pass of the fused attention is slower than plain matrix products at these sizes.
     attention = sdpa_kernel([SDPBackend.MATH]) if device == "cpu" else nullcontext()
     with torch.autocast(device, precision, enabled=precision != torch.float32), attention:
-        first, second = predict(net, batch, stage.symmetrise, outputs)
+        first, second = run(net, batch.images, stage.symmetrise, outputs)
     zero = batch.images.new_zeros(())
     total, points, matching = zero, zero, zero
     if wants_points:

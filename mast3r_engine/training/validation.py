@@ -37,7 +37,7 @@ def validate(net: Network, batch: PairBatch, points: bool = True, chunk: int = 1
     """Predict all pairs in float32 and measure; without `points` only the matches."""
     found, errors_first, errors_second, scales, ratios = [], [], [], [], []
     for part in split_batch(batch, chunk):
-        first, second = predict(net, part, False, Outputs(points=(points, points)))
+        first, second = predict(net, part.images, False, Outputs(points=(points, points)))
         if first.desc is not None and second.desc is not None:
             found.append(match_distances(first.desc, second.desc, part) / part.images.shape[-1])
         if points:
