@@ -1,4 +1,4 @@
-"""Covariance of the refined pose: a sandwich over patches of the image, so that correlated matches are not counted as many."""
+"""Covariance of the refined pose: a sandwich in which matches that err together are not counted as many."""
 
 from __future__ import annotations
 
@@ -10,32 +10,47 @@ from mast3r_engine.localisation.refine import Refined
 
 Floats = NDArray[np.float64]
 
-PATCHES = 16  # along the longer side of the reference
-WHITE_PATCHES, MODEL_PATCHES = 20.0, 2.0  # weights of single matches' scatter, and of the model's, against that of the patches
-LEVERAGE = 0.7  # between none (0) and full (1); what the calibration study finds right
+PATCHES = 8  # along the longer side of the reference
+EPIPOLAR_UNKNOWNS = 5  # of the pose, that errors across the epipolar lines determine
+FEW_PATCHES = 3.0  # design effect where there are too few patches to measure it
+MODEL_SHARE = 0.02
 
 
 def pose_covariance(refined: Refined) -> Floats:  # (6, 6)
     """Covariance of the left perturbation of query2reference: translation, then rotation vector, in the reference's frame.
 
-    H^-1 (S + P) H^-1: H the Hessian of the robust cost (true second derivative of the loss), P the prior's precision on depth and
-    focal errors, S the scatter of the matches' scores, summed per patch before squaring (cluster-robust, Liang and Zeger 1986).
+    H^-1 (D S + P) H^-1: H the Hessian of the robust cost (true second derivative of the loss), P the prior's precision on depth
+    and focal errors, S the scatter of the matches' scores, D the design effect of correlated matches (Kish, 1965).
     """
     model, state, noise = refined.model, refined.state, refined.noise
     prior = np.diag(model.prior_precision(noise))
     data = model.normal_equations(state, refined.directions, noise)[0] - prior
     scores = model.scores(refined.directions, noise)
-    clustered = _sum_by_patch(scores, _patches(refined))
-    own = scores.T @ scores
-    count = float(len(clustered))
-    # Where the residuals vanish (the same image twice) the model's own scores, whose covariance is its Hessian, keep it regular.
-    scatter = count * clustered.T @ clustered + WHITE_PATCHES * own + MODEL_PATCHES * data
-    scatter /= count + WHITE_PATCHES + MODEL_PATCHES
     inverse = np.linalg.inv(_curvature(refined) * data + prior)
     fitted = float(np.trace(inverse @ data))  # unknowns that the data determine
-    scatter *= (count / max(count - fitted, 0.3 * count)) ** LEVERAGE  # fitting shrinks the scores
+    # Where the residuals vanish (the same image twice) the model's own score covariance, its Hessian, keeps the sum regular.
+    scatter = scores.T @ scores + MODEL_SHARE * data
+    scatter *= _design_effect(refined) * len(scores) / max(len(scores) - fitted, 0.3 * len(scores))
     pose: Floats = (inverse @ (scatter + prior) @ inverse)[:6, :6]
     return 0.5 * (pose + pose.T)
+
+
+def _design_effect(refined: Refined) -> float:
+    """How many matches err as one: variance of the patches' summed errors over that of independent ones.
+
+    Looks across the direction in which depth moves the pixel: along it the fitted depth errors take up what neighbours share.
+    """
+    direction = refined.directions[0]
+    along = direction.by_depth_error
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.linalg.norm(along, axis=1), 1e-12)[:, None]
+    weight = robust_weight(whitened_square(direction, refined.noise)) * direction.front
+    error = weight * (across * direction.residual).sum(axis=1)
+    patch = _patches(refined)
+    summed = np.bincount(patch, weights=error)
+    independent = float((error**2).sum())
+    if independent <= 0 or len(summed) <= 2 * EPIPOLAR_UNKNOWNS:
+        return FEW_PATCHES
+    return max(1.0, float((summed**2).sum()) / independent * len(summed) / (len(summed) - EPIPOLAR_UNKNOWNS))
 
 
 def _curvature(refined: Refined) -> float:
@@ -54,12 +69,3 @@ def _patches(refined: Refined) -> NDArray[np.int64]:  # (M,) patch numbers
     cell = (refined.model.pair.xy_reference // side).astype(np.int64)
     number: NDArray[np.int64] = np.unique(cell[:, 1] * 10_000 + cell[:, 0], return_inverse=True)[1].ravel()
     return number
-
-
-def _sum_by_patch(
-    scores: Floats,  # (M, u)
-    patch: NDArray[np.int64],  # (M,)
-) -> Floats:  # (patches, u)
-    summed = np.zeros((int(patch.max(initial=-1)) + 1, scores.shape[1]))
-    np.add.at(summed, patch, scores)
-    return summed

@@ -12,7 +12,8 @@ from mast3r_engine.inference import PairPasses, TokenStore, decode_pairs, device
 from mast3r_engine.localisation.camera import Intrinsics, choose_intrinsics
 from mast3r_engine.localisation.observation import PairObservation, PointMapSamples
 from mast3r_engine.localisation.reference import Reference
-from mast3r_engine.matching import described, match_symmetric
+from mast3r_engine.localisation.subpixel import refine_matches
+from mast3r_engine.matching import DescribedView, described, match_symmetric
 from mast3r_engine.predictions import PairNetwork, ViewPrediction
 
 Floats = NDArray[np.float64]
@@ -72,9 +73,13 @@ def observe(
     own_q, ref_in_q = own_q * ratio, ref_in_q * ratio
     camera_r = choose_intrinsics(reference.camera, reference.name, reference.geometry, reference.exif_focal, own_r, conf_r)
     camera_q = choose_intrinsics(query.camera, query.name, query.geometry, query.exif_focal, own_q, conf_q)
+    peaks = [
+        refine_matches(_descriptors(ref), _descriptors(own), matches.xy_j, matches.xy_i)
+        for own, ref in (pass_query, pass_reference[::-1])
+    ]
     pair = PairObservation(
         xy_reference=matches.xy_j.astype(np.float64),
-        xy_query=matches.xy_i.astype(np.float64),
+        xy_query=np.mean(peaks, axis=0),
         conf=matches.conf.astype(np.float64),
         depth_reference=own_r[matches.xy_j[:, 1], matches.xy_j[:, 0], 2],
         depth_query=own_q[matches.xy_i[:, 1], matches.xy_i[:, 0], 2],
@@ -87,6 +92,11 @@ def observe(
     )
     usable = (pair.depth_reference > 0) & (pair.depth_query > 0)
     return ObservedPair(pair.take(usable), camera_r, camera_q)
+
+
+def _descriptors(view: DescribedView) -> NDArray[np.float32]:  # (H, W, D)
+    descriptors: NDArray[np.float32] = view.desc.cpu().numpy()
+    return descriptors
 
 
 def _points(view: ViewPrediction) -> Floats:  # (H, W, 3)
