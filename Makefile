@@ -21,7 +21,7 @@ test: $(VENV)/.dev kernels lint ## lint, types, import contracts and every test
 	@$(BIN)/python -m pytest -m "not faults"
 
 lint: $(VENV)/.dev ## style, types and the direction of imports
-	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

@@ -76,7 +76,7 @@ class ServiceClient:
             ServiceError: the bytes that came are not the bytes that were promised.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / artifact["name"]
+        target = folder / str(artifact["name"])
         part = target.with_name(target.name + ".part")
         digest = hashlib.sha256()
         with part.open("wb") as file:
