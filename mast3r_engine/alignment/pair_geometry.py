@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CanonicalView
+from mast3r_engine.alignment.order_statistics import median
 from mast3r_engine.alignment.pair_points import PairPoints, swap_sides
 from mast3r_engine.alignment.similarity import fit_similarities, invert_similarity, split_similarity, transform
 from mast3r_engine.alignment.surface_facing import same_side
@@ -70,7 +71,8 @@ def _facing(view_i: CanonicalView, view_j: CanonicalView, geometry: PairGeometry
 
 def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed: int, verify: bool) -> PairGeometry | str:
     P, Q = points.points_i, points.points_j
-    order = np.lexsort((points.xy_j[:, 0], points.xy_j[:, 1], points.xy_i[:, 0], points.xy_i[:, 1]))
+    row_by_row = np.array([1.0, 1e6])
+    order = np.lexsort((points.xy_j @ row_by_row, points.xy_i @ row_by_row))
     relative = _best_hypothesis(P[order], Q[order], np.random.default_rng([seed, len(points)]))
     for some, rounds in zip((order[:: max(1, len(order) // SCORED)], order), IRLS_ROUNDS, strict=True):
         p, q = P[some], Q[some]
@@ -80,7 +82,7 @@ def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed:
     error = _relative_error(relative, P, Q)
     inliers = (error < MAX_POINT_ERROR) & (_pixel_error(relative, P, view_j, points.xy_j) < MAX_PIXEL_ERROR)
     if not verify:
-        inliers = error <= np.median(error)
+        inliers = error <= median(error)
     elif inliers.sum() < max(min_inliers, MIN_INLIER_RATIO * len(points)):
         return "matches do not agree on a relative pose"
     if _extent(P[inliers]) < MIN_EXTENT:
@@ -97,13 +99,16 @@ def _comes_second(points: PairPoints) -> bool:
 
 def _best_hypothesis(P: Floats, Q: Floats, rng: np.random.Generator) -> Floats:  # (4, 4)
     scored = np.linspace(0, len(P) - 1, min(SCORED, len(P))).astype(np.int64)
+    p, q = P[scored], Q[scored]
+    judged = 1.0 / (MAX_POINT_ERROR * q[:, 2]) ** 2
     best, best_score = np.eye(4), -np.inf
     for count in HYPOTHESES:
         triples = rng.integers(0, len(P), (count, 3))
         hypotheses = fit_similarities(P[triples], Q[triples], np.ones(triples.shape))
         for block in np.array_split(hypotheses, max(1, count // 64)):
-            error = np.linalg.norm(transform(block, P[scored]) - Q[scored], axis=-1) / Q[scored, 2]
-            score = np.maximum(0.0, 1.0 - (error / MAX_POINT_ERROR) ** 2).sum(1)
+            away = transform(block, p) - q
+            error = np.einsum("hmk,hmk->hm", away, away)  # squared
+            score = np.maximum(0.0, 1.0 - error * judged).sum(1)
             if score.max() > best_score:
                 best, best_score = block[int(score.argmax())], float(score.max())
         if best_score > 0.25 * len(scored):
@@ -112,7 +117,8 @@ def _best_hypothesis(P: Floats, Q: Floats, rng: np.random.Generator) -> Floats: 
 
 
 def _relative_error(relative: Floats, P: Floats, Q: Floats) -> Floats:  # (M,) distance over depth, the larger of both ways
-    error = np.linalg.norm(transform(relative, P) - Q, axis=-1)
+    away = transform(relative, P) - Q
+    error = np.sqrt(np.einsum("mk,mk->m", away, away))
     s = np.cbrt(max(np.linalg.det(relative[:3, :3]), 1e-30))
     relative_error: Floats = error / np.maximum(np.minimum(Q[:, 2], s * P[:, 2]), 1e-9)
     return relative_error
@@ -120,7 +126,7 @@ def _relative_error(relative: Floats, P: Floats, Q: Floats) -> Floats:  # (M,) d
 
 def _robust_weights(error: Floats) -> Floats:  # (M,)
     """Geman-McClure weights at a scale taken from the better half of the errors."""
-    scale = np.clip(2.5 * np.median(np.minimum(error, MAX_POINT_ERROR)), 1e-9, MAX_POINT_ERROR)
+    scale = min(max(2.5 * min(median(error), MAX_POINT_ERROR), 1e-9), MAX_POINT_ERROR)
     weights: Floats = 1.0 / (1.0 + (error / scale) ** 2) ** 2
     return weights
 
@@ -130,10 +136,12 @@ def _pixel_error(relative: Floats, P: Floats, view_j: CanonicalView, xy_j: Float
     moved = transform(relative, P)
     front = moved[:, 2] > 1e-6
     xy = moved[:, :2] / np.where(front, moved[:, 2], 1.0)[:, None] * view_j.focal + np.array(view_j.principal_point)
-    error = np.linalg.norm(xy - xy_j, axis=1) / max(view_j.height, view_j.width)
+    away = xy - xy_j
+    error = np.sqrt(np.einsum("mk,mk->m", away, away)) / max(view_j.height, view_j.width)
     return np.where(front, error, np.inf)
 
 
 def _extent(points: Floats) -> float:
-    singular = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    return float(singular[1] / np.sqrt(len(points)) / max(np.median(points[:, 2]), 1e-9))
+    centred = points - points.mean(0)
+    middle = max(float(np.linalg.eigvalsh(centred.T @ centred)[1]), 0.0)
+    return float(np.sqrt(middle / len(points)) / max(median(points[:, 2]), 1e-9))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mast3r_engine.alignment.order_statistics import median
 from mast3r_engine.alignment.pair_geometry import PairGeometry
-from mast3r_engine.alignment.similarity import rotation_exp, similarity, split_similarity, transform
+from mast3r_engine.alignment.similarity import rotation_exp, similarity, split_similarity
 
 Floats = NDArray[np.float64]
 
@@ -40,8 +41,9 @@ def refine_on_points(
     i = np.array([p.i for p in pairs])
     j = np.array([p.j for p in pairs])
     costs = []
+    members = [_inliers(pair) for pair in pairs]
     for _ in range(OUTER_ROUNDS):
-        moments, cost = _moments(poses, pairs)
+        moments, cost = _moments(poses, pairs, members)
         costs.append(cost)
         if len(costs) > 1 and costs[-2] - cost <= CONVERGED * costs[-2]:
             break
@@ -50,21 +52,36 @@ def refine_on_points(
     return PointStageResult(poses, costs)
 
 
-def _moments(poses: Floats, pairs: Sequence[PairGeometry]) -> tuple[Floats, float]:
+@dataclass(frozen=True)
+class _Inliers:
+    """A pair's n inliers as homogeneous points, coordinates first."""
+
+    p: Floats  # (4, n) of image i
+    q: Floats  # (4, n) of image j
+    inverse_depth: Floats  # (n,) of the geometric mean of both depths
+    weights: Floats  # (n,)
+
+
+def _inliers(pair: PairGeometry) -> _Inliers:
+    p, q = np.ones((2, 4, int(pair.inliers.sum())))
+    p[:3], q[:3] = pair.points.points_i[pair.inliers].T, pair.points.points_j[pair.inliers].T
+    return _Inliers(p, q, 1.0 / np.sqrt(p[2] * q[2]), pair.weights[pair.inliers])
+
+
+def _moments(poses: Floats, pairs: Sequence[PairGeometry], members: Sequence[_Inliers]) -> tuple[Floats, float]:
     """Weighted moments (E, 3, 4, 4) of homogeneous points: ii, ij, jj; and the robust cost in units of relative depth."""
     moments = np.empty((len(pairs), 3, 4, 4))
     cost = 0.0
-    for e, pair in enumerate(pairs):
-        P, Q = pair.points.points_i[pair.inliers], pair.points.points_j[pair.inliers]
-        distance = np.linalg.norm(transform(poses[pair.i], P) - transform(poses[pair.j], Q), axis=1)
-        depth = np.sqrt(P[:, 2] * Q[:, 2])
-        relative = distance / depth
-        scale = max(2.5 * float(np.median(relative)), SMALLEST_SCALE)
-        robust = pair.weights[pair.inliers] / (1.0 + (relative / scale) ** 2)
-        cost += float(pair.weights[pair.inliers] @ (scale**2 * np.log1p((relative / scale) ** 2)))
-        weight = robust / depth**2
-        p, q = np.c_[P, np.ones(len(P))], np.c_[Q, np.ones(len(Q))]
-        moments[e] = [(p.T * weight) @ p, (p.T * weight) @ q, (q.T * weight) @ q]
+    for e, (pair, inliers) in enumerate(zip(pairs, members, strict=True)):
+        p, q = inliers.p, inliers.q
+        away = poses[pair.i, :3] @ p - poses[pair.j, :3] @ q
+        relative = np.sqrt(np.einsum("km,km->m", away, away)) * inliers.inverse_depth
+        scale = max(2.5 * median(relative), SMALLEST_SCALE)
+        squared = (relative / scale) ** 2
+        cost += float(inliers.weights @ np.log1p(squared)) * scale**2
+        weight = inliers.weights / (1.0 + squared) * inliers.inverse_depth**2
+        wp, wq = p * weight, q * weight
+        moments[e] = wp @ p.T, wp @ q.T, wq @ q.T
     return moments, cost
 
 

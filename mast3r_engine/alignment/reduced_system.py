@@ -60,7 +60,7 @@ class ReducedSystem:
         problem = self.problem
         of_pair = np.einsum("pab,pb->pa", self.to_source, step[problem.source])
         of_pair += np.einsum("pab,pb->pa", self.to_target, step[problem.target])
-        pulled = (self.coupling * of_pair[problem.group_pair]).sum(1)
+        pulled = np.einsum("gc,gc->g", self.coupling, of_pair[problem.group_pair])
         right = self.slope + np.bincount(problem.group_anchor, pulled, len(self.slope))
         right -= self.depth_weight * np.repeat(step[:, SIZE], np.diff(problem.anchor_start))
         depth_step: Floats = -right / self.curvature

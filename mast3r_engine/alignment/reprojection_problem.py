@@ -72,7 +72,7 @@ def build_problem(
         group_pair=pair_of_match[first],
         group_anchor=anchors[first],
         confidence_class=classes[numbers],
-        class_members=tuple(np.flatnonzero(classes[numbers] == k) for k in range(CONFIDENCE_CLASSES)),
+        class_members=_members(classes[numbers]),
         undirected=numbers,
         anchor_start=anchor_start,
         canonical_depth=np.concatenate([_anchor_depth(view) for view in views]),
@@ -86,6 +86,11 @@ def _confidence_classes(pairs: Sequence[PairGeometry]) -> Integers:  # (all matc
     conf = np.concatenate([pair.points.conf for pair in pairs])
     borders = np.quantile(conf, np.arange(1, CONFIDENCE_CLASSES) / CONFIDENCE_CLASSES)
     return np.searchsorted(borders, conf).astype(np.int64)
+
+
+def _members(classes: Integers) -> tuple[Integers, ...]:
+    order = np.argsort(classes.astype(np.int8), kind="stable").astype(np.int64)  # one pass: small integers are sorted by radix
+    return tuple(np.split(order, np.cumsum(np.bincount(classes, minlength=CONFIDENCE_CLASSES))[:-1]))
 
 
 def _sort_by_anchor(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.camera_state import CameraState, ReprojectionOptions
+from mast3r_engine.alignment.order_statistics import median
 from mast3r_engine.alignment.reduced_system import FOCAL, PRINCIPAL, SIZE, reduce_depths
 from mast3r_engine.alignment.reprojection_problem import CONFIDENCE_CLASSES, ReprojectionProblem
 from mast3r_engine.alignment.similarity import rotation_exp
@@ -56,7 +57,7 @@ def refine_on_pixels(
     if (noise > sigma).any():
         sigma = noise
         blocks = _evaluate(problem, state, sigma, options)
-    damping, costs, medians = FIRST_DAMPING, [], [float(np.sqrt(np.median(blocks.squared_error)))]
+    damping, costs, medians = FIRST_DAMPING, [], [float(np.sqrt(median(blocks.squared_error)))]
     for count in range(options.max_steps):
         cost = _cost(problem, blocks.squared_error, sigma, state, options)
         costs.append(cost)
@@ -75,7 +76,7 @@ def refine_on_pixels(
         if not accepted:
             break
         state, blocks, sigma, damping = trial, trial_blocks, trial_sigma, damping / 10
-        medians.append(float(np.sqrt(np.median(blocks.squared_error))))
+        medians.append(float(np.sqrt(median(blocks.squared_error))))
         if on_step is not None:
             on_step((count + 1) / options.max_steps)
         if _size(step, scene_depth) < CONVERGED:
@@ -108,8 +109,8 @@ def _evaluate(problem: ReprojectionProblem, state: CameraState, sigma: Floats, o
 
 
 def _noise_levels(problem: ReprojectionProblem, squared_error: Floats) -> Floats:  # (classes,) pixels
-    overall = np.median(squared_error)
-    levels = np.array([np.median(squared_error[k]) if len(k) else overall for k in problem.class_members])
+    overall = median(squared_error)
+    levels = np.array([median(squared_error[k]) if len(k) else overall for k in problem.class_members])
     levels = np.clip(levels, overall / 9, overall * 9)
     noise: Floats = np.maximum(np.sqrt(levels) / RAYLEIGH_MEDIAN, SMALLEST_SIGMA)
     return noise

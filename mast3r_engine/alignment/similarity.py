@@ -20,12 +20,13 @@ def fit_similarities(
     w = (weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300))[..., None, :]
     mean_source, mean_target = w @ source, w @ target  # (..., 1, 3)
     centred = source - mean_source
-    covariance = np.swapaxes(target - mean_target, -1, -2) @ (centred * np.swapaxes(w, -1, -2))
+    weighted = centred * np.swapaxes(w, -1, -2)
+    covariance = np.swapaxes(target - mean_target, -1, -2) @ weighted
     U, D, Vt = np.linalg.svd(covariance)
     sign = np.ones_like(D)
     sign[..., 2] = np.where(np.linalg.det(U) * np.linalg.det(Vt) < 0, -1.0, 1.0)
     R = (U * sign[..., None, :]) @ Vt
-    variance = (w @ (centred**2).sum(-1, keepdims=True))[..., 0, 0]
+    variance = np.einsum("...mk,...mk->...", weighted, centred)
     s = np.where(variance > 1e-18, (D * sign).sum(-1) / np.maximum(variance, 1e-18), 1.0)
     s = np.where(s > 1e-9, s, 1.0)
     return similarity(s, R, mean_target[..., 0, :] - s[..., None] * (mean_source @ np.swapaxes(R, -1, -2))[..., 0, :])

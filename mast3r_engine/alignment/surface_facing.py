@@ -34,9 +34,13 @@ def _normals(view: CanonicalView, xy: Floats) -> Floats:  # (M, 3) unit, zero wh
     left, right = np.clip(x - REACH, 0, view.width - 1), np.clip(x + REACH, 0, view.width - 1)
     above, below = np.clip(y - REACH, 0, view.height - 1), np.clip(y + REACH, 0, view.height - 1)
     x, y = np.clip(x, 0, view.width - 1), np.clip(y, 0, view.height - 1)
-    points = view.points.astype(np.float64)
-    normal = np.cross(points[y, right] - points[y, left], points[below, x] - points[above, x])
-    normal *= -np.sign(np.einsum("mk,mk->m", normal, points[y, x]))[:, None]
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    here, right_of, left_of, under, over = (
+        view.points[rows, columns].astype(np.float64).T
+        for rows, columns in ((y, x), (y, right), (y, left), (below, x), (above, x))
+    )
+    a, b = right_of - left_of, under - over
+    normal = np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]], axis=1)
+    normal *= -np.sign(np.einsum("mk,km->m", normal, here))[:, None]
+    length = np.sqrt(np.einsum("mk,mk->m", normal, normal))[:, None]
     unit: Floats = normal / np.where(length > 0, length, 1.0)
     return unit
