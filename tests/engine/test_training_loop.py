@@ -115,28 +115,29 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_fixed_batch_is_overfitted(tmp_path: Path) -> None:
-    """Matching falls far below chance and the points far below the mean depth's error."""
-    batch = stage_data(a_config().stages[0]).source.draw(4, 1, 0)
+    """Matching falls far below chance and the points far below what any fixed answer could reach."""
+    batch = stage_data(a_config().stages[0]).source.draw(2, 1, 0)
 
     class Fixed:
         def draw(self, count: int, seed: int, number: int) -> PairBatch:
             return batch
 
-    config = a_config({"steps": 250, "lr": 3e-3, "matching_weight": 0.5}, ema=0.9, weight_decay=0.0)
+    config = a_config({"steps": 160, "batch": 2, "lr": 1e-3, "matching_weight": 0.2}, ema=0.9, weight_decay=0.0)
     reports: list[StepReport] = []
     trainer = Trainer(
         a_network(), config, lambda _: StageData(Fixed(), None), tmp_path, Process(),
         lambda report: reports.append(report) if isinstance(report, StepReport) else None,
     )  # fmt: skip
     net = a_network()
+    before = validate(net.eval(), batch).point_error
     net.load_state_dict(trainer.run())
     figures = validate(net.eval(), batch)
-    assert reports[-1].matching < 0.3 * math.log(32)
+    assert reports[-1].matching < 0.1 * math.log(32)
+    assert before is not None
     assert figures.point_error is not None
-    assert figures.plateau is not None
-    assert figures.point_error < 0.5 * figures.plateau
+    assert figures.point_error < 0.15 < 0.3 < before
     assert figures.match_within is not None
-    assert figures.match_within[2] > 0.6
+    assert figures.match_within[2] > 0.7
 
 
 class Poisoned:
