@@ -88,7 +88,12 @@ ALIGNMENT_NORMAL_EQUATIONS = NativeOp(
         Unit("path_avx512.cpp", AVX512, X86),
     ),
 )
-NATIVE_OPS = (RECIPROCAL_MATCH, ALIGNMENT_NORMAL_EQUATIONS)
+UNFUSED = "-ffp-contract=off"  # rounds as torch does
+ROPE2D = NativeOp(
+    "rope2d",
+    (Unit("rope2d.cpp"), Unit("path_generic.cpp", (UNFUSED,)), Unit("path_avx2.cpp", ("-mavx2", UNFUSED), X86)),
+)
+NATIVE_OPS = (RECIPROCAL_MATCH, ALIGNMENT_NORMAL_EQUATIONS, ROPE2D)
 
 _loading = threading.Lock()
 _loaded: dict[str, ctypes.CDLL] = {}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from mast3r_kernels.native import NATIVE_OPS, KernelUnavailableError, NativeOp, OpStatus, paths
 
-REFERENCE_ONLY = ("rope2d",)
-
 
 def status() -> list[OpStatus]:
     """One entry per op: compiled or not, and why not; loads what is built."""
-    compiled = [_native(op) for op in NATIVE_OPS]
-    return [*compiled, *(OpStatus(name, False, "runs in torch; it has no compiled kernel") for name in REFERENCE_ONLY)]
+    return [_status(op) for op in NATIVE_OPS]
 
 
-def _native(op: NativeOp) -> OpStatus:
+def _status(op: NativeOp) -> OpStatus:
     try:
         return OpStatus(op.name, True, f"compiled; runs with {paths(op)[0]}")
     except KernelUnavailableError as error:

@@ -29,7 +29,7 @@ class SelfAttention(nn.Module):
     ) -> Tensor:  # (B, S, C)
         """Attend; no mask."""
         qkv = torch.unflatten(self.qkv(x.to(self.qkv.weight.dtype)), -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rope2d(qkv[:2], rope.cos, rope.sin)
+        q, k = rope2d(qkv[:2], rope.cos, rope.sin, overwrite=True)
         return _project(self.proj, functional.scaled_dot_product_attention(q, k, qkv[2]))
 
 
@@ -53,8 +53,8 @@ class CrossAttention(nn.Module):
     ) -> Tensor:  # (B, S, C)
         """Attend; no mask."""
         x, memory = x.to(self.projq.weight.dtype), memory.to(self.projq.weight.dtype)
-        q = rope2d(self._split_heads(self.projq(x)), rope.cos, rope.sin)
-        k = rope2d(self._split_heads(self.projk(memory)), rope_memory.cos, rope_memory.sin)
+        q = rope2d(self._split_heads(self.projq(x)), rope.cos, rope.sin, overwrite=True)
+        k = rope2d(self._split_heads(self.projk(memory)), rope_memory.cos, rope_memory.sin, overwrite=True)
         return _project(self.proj, functional.scaled_dot_product_attention(q, k, self._split_heads(self.projv(memory))))
 
     def _split_heads(self, x: Tensor) -> Tensor:  # (B, S, C) -> (B, heads, S, C / heads)
