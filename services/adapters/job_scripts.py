@@ -34,9 +34,9 @@ def script(name: str) -> str:
 
 
 def swap_arguments(
-    record: JobRecord, expected: int, takes_lease: bool, settings: Settings, beside: str | None = None
+    record: JobRecord, expected: int, takes_lease: bool, settings: Settings, requires: str | None = None
 ) -> list[str]:
-    """Say what `swap.lua` must know about the next record; `beside`: a job that must still have the same capture."""
+    """Say what `swap.lua` must know about the next record; `requires`: see `JobStore.create`."""
     queued = record.status is JobStatus.QUEUED
     facts = {
         "id": record.id,
@@ -51,8 +51,8 @@ def swap_arguments(
         "keep_events": EVENTS_KEPT,
         "keep_events_ms": EVENTS_KEPT_MS,
     }
-    if beside is not None:
-        facts["beside"] = beside
+    if requires is not None:
+        facts["requires"] = requires
     if queued and record.deadline_at is not None:
         facts["deadline_ms"] = to_ms(record.deadline_at)
     if takes_lease:

@@ -50,17 +50,17 @@ class JobStore:
         self.prefix = settings.key_prefix
         self._scripts: dict[str, Any] = {}
 
-    def create(self, record: JobRecord, beside: str | None = None) -> None:
+    def create(self, record: JobRecord, requires: str | None = None) -> None:
         """Store a new job.
 
         Args:
-            beside: another job that must still have the same capture, so that its photographs are there.
+            requires: what must be there so that the photographs are: the capture, or another job that has it.
 
         Raises:
             JobExists: there is a job with this id.
-            CaptureGone: `beside` was deleted.
+            CaptureGone: it was deleted.
         """
-        answer = self.run("swap", *swap_arguments(record, ABSENT, False, self.settings, beside)[1:])
+        answer = self.run("swap", *swap_arguments(record, ABSENT, False, self.settings, requires)[1:])
         if answer == CAPTURE_GONE:
             raise CaptureGone(f"the photographs of capture {record.capture_id} are gone")
         if not answer and self.get(record.id) != record:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import redis
 
+from services.adapters.capture_reaping import reap_captures
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_scripts import to_ms
 from services.adapters.job_store import JobNotFound, JobStore
@@ -45,6 +46,7 @@ class ReapReport:
     strays: int = 0  # objects of lost attempts removed
     deleted: int = 0  # data removed: retention over, or asked for
     forgotten: int = 0  # tombstones removed
+    captures: int = 0  # captures removed: their time was over, or nobody knew them
 
 
 def reap_once(store: JobStore, queue: JobQueue, objects: ObjectStore, settings: Settings) -> ReapReport:
@@ -60,10 +62,11 @@ def reap_once(store: JobStore, queue: JobQueue, objects: ObjectStore, settings: 
         strays = sum(_each(store, "strays", now, lambda record: remove_strays(record, objects)))
         deleted = sum(_each(store, "purges", now, lambda record: _purge(record, store, documents, objects)))
         forgotten = sum(_each(store, "expiry", now, lambda record: _end_retention(record, store, objects), unmark=False))
+        captures = reap_captures(store, objects, settings)
     except ObjectStoreError as error:
         log.warning("the object store does not answer; its part of the pass is left for later: %s", error)
         return ReapReport(restored, lost, expired, resent)
-    return ReapReport(restored, lost, expired, resent, documented, strays, deleted, forgotten)
+    return ReapReport(restored, lost, expired, resent, documented, strays, deleted, forgotten, captures)
 
 
 def recover_from_restart(store: JobStore, documents: JobDocuments) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.adapters.capture_reaping import keep_until_expiry
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectStore
@@ -12,8 +13,11 @@ from services.contract.keys import attempt_prefix, attempts_prefix, capture_pref
 def remove_data(record: JobRecord, store: JobStore, documents: JobDocuments, objects: ObjectStore) -> None:
     """Remove what a deleted job has in the object store; its tombstone stays. May be repeated; raises ObjectStoreError."""
     objects.delete_prefix(attempts_prefix(record.id))
-    if record.owns_capture and not store.capture_in_use(record.capture_id):  # a retry of this job may need it still
-        objects.delete_prefix(capture_prefix(record.capture_id))
+    if not store.capture_in_use(record.capture_id):  # another job, a retry of this one say, may need it still
+        if record.owns_capture:
+            objects.delete_prefix(capture_prefix(record.capture_id))
+        else:
+            keep_until_expiry(record.capture_id, store, objects)
     store.redis.delete(f"{store.prefix}progress:{record.id}", f"{store.prefix}events:{record.id}")
     documents.write(record.id)
     store.unmark("purges", record.id)

@@ -12,21 +12,21 @@ from services.contract.jobs import JobRecord
 from services.contract.states import JobStatus
 
 
-def submit_job(record: JobRecord, store: JobStore, documents: JobDocuments, queue: JobQueue, beside: str | None = None) -> None:
+def submit_job(record: JobRecord, store: JobStore, documents: JobDocuments, queue: JobQueue, requires: str | None = None) -> None:
     """Accept a job: record, durable copy, message. After this the job is answered with 202 and runs whatever happens.
 
     A process that dies after the record was made leaves a job that the reaper completes. A message that cannot be sent is
     sent by the reaper.
 
     Args:
-        beside: another job whose photographs this one shares; it must not be deleted.
+        requires: the capture, or another job that has it; it must not be deleted.
 
     Raises:
         CaptureGone: it was deleted.
         ObjectStoreError: no durable copy could be written; the record is gone again, the job was not accepted.
         JobExists: there is such a job.
     """
-    store.create(record, beside)
+    store.create(record, requires)
     try:
         documents.write(record.id)
     except ObjectStoreError:

@@ -76,9 +76,9 @@ def new_record(
 
 
 def accept_record(
-    record: JobRecord, services: Services, request_id: str, undo: Callable[[], None], beside: str | None = None
+    record: JobRecord, services: Services, request_id: str, undo: Callable[[], None], requires: str | None = None
 ) -> Accepted:
-    """Accept the job, or `undo` what it would have needed; `beside`: see `submit_job`. Blocks.
+    """Accept the job, or `undo` what it would have needed; `requires`: see `submit_job`. Blocks.
 
     When Redis breaks off in between, nobody knows whether it has the record; then the photographs stay, so that a job that turns
     out to be there can run.
@@ -88,7 +88,7 @@ def accept_record(
         ObjectStoreError, redis.RedisError: a store failed; nothing was accepted.
     """
     try:
-        submit_job(record, services.blocking_jobs, services.documents, services.queue, beside)
+        submit_job(record, services.blocking_jobs, services.documents, services.queue, requires)
     except JobExists:
         with contextlib.suppress(ObjectStoreError):
             undo()

@@ -15,7 +15,7 @@ _MEANINGS = {
     404: "There is no such thing",
     408: "The body stopped coming",
     409: "What is there does not allow it: its state, or a request that is still at work",
-    410: "The job was deleted",
+    410: "It was deleted, or its time is over",
     413: "Beyond a limit in bytes",
     415: "Not a media type this route takes",
     416: "The range lies outside the file",

@@ -22,6 +22,11 @@ def job_url(base: str, job_id: str) -> str:
     return f"{base}/v1/jobs/{job_id}"
 
 
+def capture_url(base: str, capture_id: str) -> str:
+    """A capture."""
+    return f"{base}/v1/captures/{capture_id}"
+
+
 def artifact_url(base: str, job_id: str, name: str) -> str:
     """One file of a job's result."""
     return f"{base}/v1/jobs/{job_id}/artifacts/{quote(name)}"

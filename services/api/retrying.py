@@ -41,7 +41,7 @@ class RetrySubmission:
     def _accept(self, record: JobRecord) -> Accepted:
         self._require_photographs(record)
         try:
-            return accept_record(record, self._services, self._request_id, lambda: None, beside=self._before.id)
+            return accept_record(record, self._services, self._request_id, lambda: None, requires=self._before.id)
         except CaptureGone:
             raise _photographs_gone(record) from None
 

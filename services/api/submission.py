@@ -13,6 +13,7 @@ from fastapi import Request
 from services.adapters.objects import ObjectStoreError
 from services.adapters.settings import Settings
 from services.api.acceptance import Accepted, accept_record, fingerprint, new_record
+from services.api.body import body_chunks, declared_length, require_room
 from services.api.multipart_body import MAX_TEXT_BYTES, FilePart, MultipartBody, TextPart, too_large
 from services.api.options_check import check_pairs
 from services.api.photo_intake import PhotoIntake, PhotoStore, check_count
@@ -24,7 +25,6 @@ from services.contract.codes import ProblemCode
 from services.contract.ids import new_id
 
 FORM_OVERHEAD_BYTES = 16 << 20  # text parts, part headers and boundaries, beyond the photographs
-SILENCE_S = 60.0  # a client that sends nothing for so long is gone
 
 
 class FormSubmission:
@@ -70,7 +70,7 @@ async def receive_form(request: Request, services: Services, tenant: str, object
     await _check_length(request, services, objects)
     intake = PhotoIntake(new_id("cap"), objects, services.settings)
     try:
-        wanted = await _receive(content_type, _chunks(request), intake, services)
+        wanted = await _receive(content_type, body_chunks(request), intake, services)
     except BaseException:
         await _discard(intake, services)
         raise
@@ -83,23 +83,20 @@ def check_media_type(content_type: str) -> None:
     if kind != "multipart/form-data":
         detail = (
             f"Content-Type is {kind[:80]!r}; send multipart/form-data with parts 'images' or 'archive' "
-            "(curl: -F images=@a.jpg -F images=@b.jpg)"
+            "(curl: -F images=@a.jpg -F images=@b.jpg), or application/json with a capture_id"
         )
-        raise ProblemError(415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": "multipart/form-data"})
+        raise ProblemError(
+            415, ProblemCode.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Post": "multipart/form-data, application/json"}
+        )
 
 
 async def _check_length(request: Request, services: Services, objects: PhotoStore) -> None:
     """Check what can be checked before a byte of the body is read."""
     limit = services.settings.max_capture_bytes + FORM_OVERHEAD_BYTES
-    declared = request.headers.get("content-length", "")
-    length = int(declared) if declared.isdecimal() else 0
+    length = declared_length(request)
     if length > limit:
         raise too_large("", f"the body has {length} bytes; the limit is {limit}")
-    await to_thread.run_sync(objects.check, limiter=services.upload_threads)
-    free = await to_thread.run_sync(objects.free_bytes, limiter=services.upload_threads)
-    if free is not None and free - length < services.settings.min_free_disk_bytes:
-        detail = "the store has no room for this submission; try again when older jobs have been deleted"
-        raise ProblemError(507, ProblemCode.INSUFFICIENT_STORAGE, detail, retryable=True)
+    await to_thread.run_sync(require_room, objects, services.settings, length, limiter=services.upload_threads)
 
 
 async def _receive(content_type: str, chunks: AsyncIterator[bytes], intake: PhotoIntake, services: Services) -> JobRequest:
@@ -186,18 +183,3 @@ async def _discard(intake: PhotoIntake, services: Services) -> None:
             await to_thread.run_sync(intake.discard, limiter=services.upload_threads)
 
     await asyncio.shield(remove())
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                chunk = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            detail = f"nothing of the body came for {SILENCE_S:g} seconds; nothing was kept"
-            raise ProblemError(408, ProblemCode.INCOMPLETE_BODY, detail, retryable=True) from None
-        if chunk:
-            yield chunk

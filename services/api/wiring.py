@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from services.adapters.async_job_store import AsyncJobStore
+from services.adapters.capture_store import CaptureStore
 from services.adapters.idempotency import IdempotencyStore
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
@@ -35,6 +36,7 @@ class Services:
     objects: ObjectStore
     jobs: AsyncJobStore
     blocking_jobs: JobStore  # the same jobs, for threads
+    captures: CaptureStore
     documents: JobDocuments
     queue: JobQueue
     idempotency: IdempotencyStore
@@ -63,6 +65,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             objects=objects,
             jobs=jobs,
             blocking_jobs=blocking_jobs,
+            captures=CaptureStore(blocking_jobs, objects),
             documents=JobDocuments(blocking_jobs, objects),
             queue=queue,
             idempotency=IdempotencyStore(settings, jobs.redis),

@@ -26,6 +26,7 @@ class ProblemCode(StrEnum):
 
     INVALID_REQUEST = "invalid_request"
     INVALID_IMAGE = "invalid_image"
+    DIGEST_MISMATCH = "digest_mismatch"
     INVALID_ARCHIVE = "invalid_archive"
     INVALID_OPTIONS = "invalid_options"
     DUPLICATE_NAME = "duplicate_name"
@@ -41,6 +42,8 @@ class ProblemCode(StrEnum):
     NOT_ACCEPTABLE = "not_acceptable"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     CONFLICT = "conflict"
+    CAPTURE_FROZEN = "capture_frozen"
+    NAME_TAKEN = "name_taken"
     REQUEST_IN_FLIGHT = "request_in_flight"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+CAPTURES_PREFIX = "captures/"
+
 
 def capture_prefix(capture_id: str) -> str:
     """Everything that belongs to a capture."""
@@ -11,6 +13,21 @@ def capture_prefix(capture_id: str) -> str:
 def capture_image(capture_id: str, name: str) -> str:
     """One photograph of a capture."""
     return f"captures/{capture_id}/images/{name}"
+
+
+def capture_document(capture_id: str) -> str:
+    """What a capture is, but for its photographs; a job's own capture has none."""
+    return f"captures/{capture_id}/capture.json"
+
+
+def capture_entries_prefix(capture_id: str) -> str:
+    """What is known of a capture's photographs, one small document each."""
+    return f"captures/{capture_id}/entries/"
+
+
+def capture_entry(capture_id: str, name: str) -> str:
+    """What is known of one photograph; it is written when the photograph lies in the store."""
+    return f"captures/{capture_id}/entries/{name}.json"
 
 
 JOBS_PREFIX = "jobs/"

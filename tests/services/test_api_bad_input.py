@@ -350,7 +350,8 @@ def test_a_connection_cut_in_the_middle_of_the_body_leaves_nothing(api: Api, sha
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "code"),
     [
-        ("application/json", b'{"capture_id": "cap_1"}', 415, "unsupported_media_type"),
+        ("application/json", b'{"capture_id": "cap_1"}', 422, "invalid_request"),
+        ("text/json", b'{"capture_id": "cap_1"}', 415, "unsupported_media_type"),
         ("", b"x", 415, "unsupported_media_type"),
         ("multipart/form-data", b"x", 400, "invalid_request"),
         ("multipart/form-data; boundary=b", b"garbage that is no part", 400, "invalid_request"),

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from services.adapters.capture_store import CaptureState
+from services.adapters.settings import Settings
+from services.api.capture_access import view_capture
 from services.api.job_views import view_job
 from services.api.problems import ProblemError, problem_response
-from services.contract import events, info, jobs, pages, problems
+from services.contract import captures, events, info, jobs, pages, problems
 from services.contract.codes import JobErrorCode, ProblemCode
 from services.contract.event_stream import GapEvent, StatusEvent
 from services.contract.states import JobStatus
@@ -72,6 +75,21 @@ RESULT = jobs.JobResult(
     metrics=jobs.Metrics(queue_s=1.0, compute_s=58.5, images_used=1, images_total=2, points=100, stage_seconds={"load": 0.5}),
     warnings=["b.jpg is not registered"],
 )
+CAPTURE = CaptureState(
+    record=captures.CaptureRecord(
+        id="cap_01996a00-0000-7000-8000-000000000002",
+        tenant="default",
+        created_at=START,
+        expires_at=START + timedelta(hours=48),
+        frozen_at=LATER,
+    ),
+    frozen=True,
+    bytes=10,
+    images=record().images,
+    pending=frozenset({"c.jpg"}),
+    jobs=[JOB],
+    deleted_at=None,
+)
 PROBLEM = ProblemError(
     422,
     ProblemCode.INVALID_IMAGE,
@@ -104,6 +122,8 @@ def messages() -> dict[str, BaseModel]:
         "job.canceled": _job({"status": JobStatus.CANCELED, "finished_at": LATER}),
         "job.expired": _job({"status": JobStatus.EXPIRED, "deadline_at": LATER, "finished_at": LATER}),
         "job.retry": _job({"retry_of": "job_01996a00-0000-7000-8000-000000000009"}, position=0),
+        "capture": view_capture(CAPTURE, BASE, Settings()),
+        "record.capture": CAPTURE.record,
         "job-page": pages.JobPage(items=[queued], next_cursor=JOB),
         "artifact-link": pages.ArtifactLink(**RESULT.artifacts[0].model_dump(), url=f"{BASE}/v1/jobs/{JOB}/artifacts/scene.ply"),
         "event.status": StatusEvent(status=JobStatus.FAILED, terminal=True, version=4, attempt=1, error=FAILURE),

@@ -90,7 +90,7 @@ def test_a_retry_that_races_with_the_deletion_is_refused(api: Api) -> None:
     api.store.mark_deleted(first.id)
     record = first.model_copy(update={"id": new_id("job"), "status": JobStatus.QUEUED, "version": 0})
     with pytest.raises(CaptureGone):
-        api.store.create(record, beside=first.id)
+        api.store.create(record, requires=first.id)
     assert api.store.get(record.id) is None
 
 

@@ -1,6 +1,6 @@
 -- Compare-and-set of a job's record, with every index that follows from it.
 -- ARGV: prefix, facts (JSON), document (JSON), event (JSON or ""). facts.expected = -1: the job must not exist yet.
--- facts.beside: only if that job still has the same capture.
+-- facts.requires: the capture itself, which must be known and not deleted, or a job that must still have it.
 -- Answers 1 when the record was written, 0 when its version was another, -1 when the capture's photographs are not to be had.
 local prefix, facts = ARGV[1], cjson.decode(ARGV[2])
 local key, id = prefix .. 'job:' .. facts.id, facts.id
@@ -8,7 +8,13 @@ local held = redis.call('HMGET', key, 'version', 'status')
 if (held[1] and tonumber(held[1]) or -1) ~= facts.expected then return 0 end
 
 local users = prefix .. 'capture:' .. facts.capture .. ':jobs'
-if facts.beside and redis.call('SISMEMBER', users, facts.beside) == 0 then return -1 end
+if facts.requires then
+  local capture = prefix .. 'capture:' .. facts.capture
+  if redis.call('HEXISTS', capture, 'deleted_at') == 1 then return -1 end
+  local known = redis.call('EXISTS', capture) == 1
+  if facts.requires ~= facts.capture then known = redis.call('SISMEMBER', users, facts.requires) == 1 end
+  if not known then return -1 end
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

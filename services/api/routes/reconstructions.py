@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Request, Response
 from services.api.acceptance import Submission
 from services.api.accepted_answer import ACCEPTED, answer_accepted
 from services.api.answers import refusals
+from services.api.capture_submission import receive_json
 from services.api.idempotency import IdempotencyKey, submit
 from services.api.photo_intake import PhotoStore
 from services.api.problems import ProblemError
@@ -18,6 +19,7 @@ from services.api.routes.limits import MAX_WAIT_S
 from services.api.submission import receive_form
 from services.api.submission_form import MAX_DEADLINE_S
 from services.api.wiring import Authorized, Wired
+from services.contract.captures import ReconstructionRequest
 from services.contract.jobs import Job
 
 router = APIRouter(tags=["reconstructions"])
@@ -64,7 +66,7 @@ _BODY: dict[str, Any] = {
                         "type": "number",
                         "exclusiveMinimum": 0,
                         "maximum": MAX_DEADLINE_S,
-                        "description": "Seconds from now; then a job that waits is `expired`, one that runs `failed` (`timeout`).",
+                        "description": "Seconds from now; then a job that waits is `expired`, one that runs `failed`.",
                     },
                 },
             },
@@ -73,7 +75,8 @@ _BODY: dict[str, Any] = {
                 "labels": {"contentType": "application/json"},
                 "outputs": {"contentType": "application/json"},
             },
-        }
+        },
+        "application/json": {"schema": ReconstructionRequest.model_json_schema()},
     },
 }
 
@@ -87,7 +90,7 @@ _BODY: dict[str, Any] = {
     responses={
         200: {"model": Job, "description": "`Prefer: wait` was given and the job ended in time"},
         202: ACCEPTED,
-        **refusals(400, 408, 409, 413, 415, 422, 507),
+        **refusals(400, 404, 408, 409, 410, 413, 415, 422, 507),
     },
     openapi_extra={"requestBody": _BODY},
 )
@@ -98,7 +101,9 @@ async def create_reconstruction(
     prefer: Annotated[str | None, Header(description="`wait=30`: answer when the job has ended, or after 30 s")] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Make a job of photographs sent in one body; they become a capture of its own.
+    """Make a job of photographs sent in one body, which become a capture of its own, or of a capture that was filled before.
+
+    A capture that a job was made of takes no more photographs; several jobs may be made of it.
 
     The job is kept before the answer is sent: an answer of 202 means that it will be worked on, whatever restarts. Send an
     `Idempotency-Key` to be able to repeat the request when no answer came: 409 with `Retry-After` says that the first try is
@@ -106,6 +111,8 @@ async def create_reconstruction(
     """
 
     async def read(objects: PhotoStore) -> Submission:
+        if is_json(request):
+            return await receive_json(request, services, caller.tenant)
         return await receive_form(request, services, caller.tenant, objects)
 
     respond = partial(answer_accepted, request, services, caller, wait=preferred_wait(prefer))
@@ -115,6 +122,11 @@ async def create_reconstruction(
     except ProblemError as error:
         services.metrics.refused.labels(error.code.value).inc()
         raise
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body says it is JSON."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def preferred_wait(prefer: str | None) -> int | None:

@@ -1,0 +1,111 @@
+"""A submission as JSON: a job on a capture that was filled before."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from anyio import to_thread
+from fastapi import Request
+from pydantic import ValidationError
+
+from services.adapters.job_store import CaptureGone
+from services.api.acceptance import Accepted, accept_record, fingerprint, new_record
+from services.api.body import body_chunks
+from services.api.capture_access import capture_gone, find_capture
+from services.api.multipart_body import MAX_TEXT_BYTES, too_large
+from services.api.options_check import check_pairs
+from services.api.problems import ProblemError, invalid_field, json_pointer
+from services.api.submission_form import JobRequest, read_form
+from services.api.wiring import Services
+from services.contract.captures import ReconstructionRequest
+from services.contract.codes import ProblemCode
+from services.contract.jobs import ImageInput
+from services.contract.problems import FieldError
+
+ONE_PHOTO = "only one usable photo: depth and scale come from it alone, nothing confirms them"
+
+
+class CaptureSubmission:
+    """A wish for a job on a capture."""
+
+    def __init__(self, capture_id: str, wanted: JobRequest, services: Services, tenant: str, request_id: str) -> None:
+        self._capture_id = capture_id
+        self._wanted = wanted
+        self._services = services
+        self._tenant = tenant
+        self._request_id = request_id
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self._wanted, [self._capture_id])
+
+    async def accept(self, job_id: str) -> Accepted:
+        return await to_thread.run_sync(self._accept, job_id, limiter=self._services.store_threads)
+
+    async def discard(self) -> None:
+        return None
+
+    def _accept(self, job_id: str) -> Accepted:
+        services, capture_id = self._services, self._capture_id
+        self._check(find_capture(services.captures, self._tenant, capture_id).images)
+        state = services.captures.freeze(capture_id)  # last: a refused request does not freeze it
+        if state is None:
+            raise capture_gone(capture_id)
+        record = new_record(job_id, self._tenant, self._wanted, capture_id, state.images, services.settings)
+        warnings = [ONE_PHOTO] if len(state.images) == 1 else []
+        record = record.model_copy(update={"owns_capture": False, "warnings": warnings})
+        try:
+            return accept_record(record, services, self._request_id, lambda: None, requires=capture_id)
+        except CaptureGone:
+            raise capture_gone(capture_id) from None
+
+    def _check(self, images: list[ImageInput]) -> None:
+        if not images:
+            detail = f"capture {self._capture_id} has no photograph yet (PUT /v1/captures/{self._capture_id}/images/NAME)"
+            raise ProblemError(422, ProblemCode.TOO_FEW_IMAGES, detail, [FieldError(pointer="/capture_id", message=detail)])
+        if self._wanted.options.get("pairs"):
+            check_pairs(self._wanted.options, len(images))
+
+
+async def receive_json(request: Request, services: Services, tenant: str) -> CaptureSubmission:
+    """Read a submission on a capture; raises ProblemError."""
+    body = bytearray()
+    async for chunk in body_chunks(request):
+        body += chunk
+        if len(body) > MAX_TEXT_BYTES:
+            raise too_large("", f"the body has more than {MAX_TEXT_BYTES} bytes, the limit")
+    asked = _read(bytes(body))
+    wanted = read_form(_as_form(asked))  # one check for both kinds of submission
+    return CaptureSubmission(asked.capture_id, wanted, services, tenant, request.state.request_id)
+
+
+def _read(body: bytes) -> ReconstructionRequest:
+    try:
+        return ReconstructionRequest.model_validate(_parse(body), strict=True)
+    except ValidationError as error:
+        errors = [FieldError(pointer=json_pointer(e["loc"]), message=str(e["msg"])) for e in error.errors()]
+        detail = "; ".join(f"{e.pointer.lstrip('/')}: {e.message}" for e in errors)
+        raise ProblemError(422, ProblemCode.INVALID_REQUEST, detail, errors) from None
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(400, ProblemCode.INVALID_REQUEST, f"the body is not JSON: {error}") from None
+
+
+def _as_form(asked: ReconstructionRequest) -> dict[str, list[str]]:
+    for at, name in enumerate(asked.outputs):
+        if not name:
+            raise invalid_field(f"/outputs/{at}", "a name is missing")
+    fields = {
+        "preset": asked.preset,
+        "options": json.dumps(asked.options),
+        "outputs": json.dumps(asked.outputs),
+        "labels": json.dumps(asked.labels),
+        "strict_images": str(asked.strict_images),
+        "deadline_s": "" if asked.deadline_s is None else repr(asked.deadline_s),
+    }
+    return {name: [text] for name, text in fields.items()}

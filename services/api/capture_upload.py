@@ -1,0 +1,126 @@
+"""One photograph on its way into a capture: everything that can be refused before its bytes is, then the bytes are judged."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import BinaryIO, cast
+
+from anyio import to_thread
+from fastapi import Request
+
+from services.adapters.capture_store import CaptureState, PhotoRefused
+from services.api.body import body_chunks, declared_length, require_room
+from services.api.capture_access import capture_gone, find_capture
+from services.api.content_digest import BodySums, read_digests
+from services.api.multipart_body import SPOOL_BYTES, too_large
+from services.api.photo_intake import check_count
+from services.api.photo_names import safe_photo_name
+from services.api.photos import UnusablePhotoError, inspect_photo
+from services.api.problems import ProblemError, invalid_field
+from services.api.wiring import Services
+from services.contract.codes import ProblemCode
+from services.contract.jobs import ImageInput
+
+
+async def receive_photo(request: Request, services: Services, tenant: str, capture_id: str, name: str) -> tuple[ImageInput, bool]:
+    """Take a photograph into a capture; says whether it is new.
+
+    Raises:
+        ProblemError: what is wrong with it, or why the capture does not take it.
+        ObjectStoreError, redis.RedisError: a store failed; the same request may be sent again.
+    """
+    wanted = read_digests(request.headers.get("content-digest"))
+    length = declared_length(request)
+    await to_thread.run_sync(_check_before, services, tenant, capture_id, name, length, limiter=services.upload_threads)
+    sums = BodySums(wanted)
+    with cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)) as file:
+        await _spool(request, file, sums, services.settings.max_photo_bytes)
+        return await to_thread.run_sync(_take, services, capture_id, name, file, sums, limiter=services.upload_threads)
+
+
+def _check_before(services: Services, tenant: str, capture_id: str, name: str, length: int) -> None:
+    """Refuse before the bytes what they cannot change."""
+    settings = services.settings
+    state = find_capture(services.captures, tenant, capture_id)
+    if safe_photo_name(name) != name:
+        raise invalid_field("/path/name", f"{name[:50]!r} cannot be a name here; {safe_photo_name(name) or 'photo.jpg'!r} could")
+    if length > settings.max_photo_bytes:
+        raise _photo_too_large(settings.max_photo_bytes)
+    if any(image.name == name for image in state.images):
+        return  # the bytes decide whether it is the same
+    if state.frozen:
+        raise _frozen(capture_id)
+    if name not in state.pending:
+        check_count(len(state.images) + len(state.pending) + 1, settings.max_photos)
+        _check_room_in(state, length, settings.max_capture_bytes)
+    require_room(services.objects, settings, length)
+
+
+async def _spool(request: Request, file: BinaryIO, sums: BodySums, limit: int) -> None:
+    size, buffer = 0, bytearray()
+    async for chunk in body_chunks(request):
+        size += len(chunk)
+        if size > limit:
+            raise _photo_too_large(limit)
+        sums.update(chunk)
+        buffer += chunk
+        if len(buffer) >= SPOOL_BYTES:  # beyond it the spool is a file: never written on the event loop
+            block, buffer = bytes(buffer), bytearray()
+            await to_thread.run_sync(file.write, block)
+    await to_thread.run_sync(file.write, bytes(buffer))
+
+
+def _take(services: Services, capture_id: str, name: str, file: BinaryIO, sums: BodySums) -> tuple[ImageInput, bool]:
+    sha256 = sums.check()
+    size = file.tell()
+    try:
+        header = inspect_photo(file, services.settings.max_photo_pixels)
+    except UnusablePhotoError as error:
+        raise invalid_field(f"/{name}", str(error), ProblemCode.INVALID_IMAGE) from None
+    image = ImageInput(
+        name=name, bytes=size, sha256=sha256, media_type=header.media_type, width=header.width, height=header.height
+    )
+
+    def store(key: str) -> None:
+        file.seek(0)
+        services.objects.put(key, file, header.media_type)
+
+    try:
+        new = services.captures.add(capture_id, image, store)
+    except PhotoRefused as refused:
+        raise _refusal(refused, capture_id, name, services) from None
+    if new:
+        services.metrics.uploaded.inc(size)
+    return image, new
+
+
+def _refusal(refused: PhotoRefused, capture_id: str, name: str, services: Services) -> ProblemError:
+    if refused.reason == "other":
+        detail = f"other bytes have the name {name!r} in this capture; send these under another name"
+        return ProblemError(409, ProblemCode.NAME_TAKEN, detail)
+    if refused.reason == "frozen":
+        return _frozen(capture_id)
+    if refused.reason == "too_many":
+        limit = services.settings.max_photos
+        return invalid_field("/images", f"the capture has {limit} photographs, the limit", ProblemCode.TOO_MANY_IMAGES)
+    if refused.reason == "too_large":
+        return _capture_too_large(services.settings.max_capture_bytes)
+    return capture_gone(capture_id)
+
+
+def _check_room_in(state: CaptureState, length: int, limit: int) -> None:
+    if state.bytes + length > limit:
+        raise _capture_too_large(limit)
+
+
+def _capture_too_large(limit: int) -> ProblemError:
+    return too_large("", f"with this photograph the capture would have more than {limit} bytes, the limit")
+
+
+def _photo_too_large(limit: int) -> ProblemError:
+    return too_large("", f"the photograph has more than {limit} bytes, the limit")
+
+
+def _frozen(capture_id: str) -> ProblemError:
+    detail = f"a job was made of capture {capture_id}; it takes no more photographs. Make a new capture"
+    return ProblemError(409, ProblemCode.CAPTURE_FROZEN, detail)

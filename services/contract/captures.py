@@ -1,0 +1,56 @@
+"""Captures: sets of photographs that are filled one by one, over as many connections as it takes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from services.contract.ids import CAPTURE_ID_PATTERN
+from services.contract.jobs import ImageInput, Model, Preset
+
+
+class CaptureRecord(Model):
+    """What a capture is, but for its photographs; the durable copy lies in the object store."""
+
+    id: str
+    tenant: str
+    created_at: datetime
+    expires_at: datetime
+    frozen_at: datetime | None = None  # a job was made of it; it takes no more photographs
+
+
+class CaptureLimits(Model):
+    """What a capture takes."""
+
+    max_photos: int
+    max_photo_bytes: int
+    max_capture_bytes: int
+    max_photo_pixels: int
+
+
+class Capture(Model):
+    """A capture as clients see it."""
+
+    id: str
+    created_at: datetime
+    expires_at: datetime  # its photographs are removed then, unless a job has them
+    frozen: bool  # a job was made of it; it takes no more photographs
+    bytes: int
+    images: list[ImageInput]  # in the order of their names, which is their order in a job
+    jobs: list[str]  # those made of it that are not deleted
+    limits: CaptureLimits
+    links: dict[str, str]
+
+
+class ReconstructionRequest(Model):
+    """A job on a capture (`POST /v1/reconstructions` with JSON)."""
+
+    capture_id: Annotated[str, Field(pattern=CAPTURE_ID_PATTERN)]
+    preset: Preset = "balanced"
+    options: dict[str, Any] = Field(default_factory=dict, description="`GET /v1/options` has the schema.")
+    outputs: list[str] = Field(default_factory=list, description="`GET /v1/info` names them.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Names and texts of your own.")
+    strict_images: bool = Field(default=False, description="One photograph that cannot be decoded fails the job.")
+    deadline_s: float | None = Field(default=None, description="Seconds from now.")
