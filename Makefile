@@ -37,7 +37,7 @@ serve: $(VENV)/.worker kernels ## API, queue and worker on http://127.0.0.1:8000
 	@$(BIN)/m3r serve
 
 bench: $(VENV)/.dev kernels ## print the benchmark tables (minutes; wants a quiet machine)
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 faults: $(VENV)/.dev kernels ## the whole fault matrix: processes killed in every stage
 	@$(BIN)/python -m pytest -m faults --timeout 1800
