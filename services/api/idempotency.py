@@ -30,7 +30,7 @@ LONGEST_RETRY_AFTER_S = 5
 KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
 
 IdempotencyKey = Annotated[
-    str | None,
+    str,
     Header(
         pattern=KEY_PATTERN,
         description="Any text of yours, a UUID say. For 24 h the same request under it is answered as the first time, with "
@@ -41,11 +41,11 @@ Read = Callable[[PhotoStore], Awaitable[Submission]]
 Respond = Callable[[Accepted], Awaitable[Response]]
 
 
-async def submit(services: Services, tenant: str, key: str | None, read: Read, at_once: Respond, respond: Respond) -> Response:
+async def submit(services: Services, tenant: str, key: str, read: Read, at_once: Respond, respond: Respond) -> Response:
     """Answer a submission.
 
     Args:
-        key: the client's `Idempotency-Key`, if it sent one.
+        key: the client's `Idempotency-Key`; "" when it sent none.
         read: reads the request, storing its photographs in what it is given.
         at_once: answers that the job is accepted.
         respond: gives the answer that the client waits for, perhaps long after.
@@ -53,7 +53,7 @@ async def submit(services: Services, tenant: str, key: str | None, read: Read, a
     Raises:
         ProblemError: request_in_flight (409) while another try is at work; idempotency_key_reused (422) for another request.
     """
-    if key is None:
+    if not key:
         submission = await read(services.objects)
         return await respond(await submission.accept(new_id("job")))
     store = services.idempotency

@@ -29,6 +29,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             for operation in operations.values():
                 _use_problems(operation["responses"])
                 _describe_streams(operation["responses"])
+                _drop_empty_defaults(operation.get("parameters", []))
         schemas = document["components"]["schemas"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
@@ -64,6 +65,13 @@ def _describe_streams(responses: dict[str, Any]) -> None:
         for content in response.get("content", {}).values():
             if content.pop("itemSchema", None) is not None:
                 content["schema"] = {"type": "string", "description": "Server-sent events"}
+
+
+def _drop_empty_defaults(parameters: list[dict[str, Any]]) -> None:
+    """A header that is not sent is "" to us; no client need send that."""
+    for parameter in parameters:
+        if parameter["schema"].get("default") == "":
+            del parameter["schema"]["default"]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from services.api.body import require_room
 from services.api.capture_access import capture_gone, find_capture, view_capture
 from services.api.capture_upload import receive_photo
 from services.api.links import base_url, capture_url
+from services.api.photo_names import MAX_NAME_BYTES
 from services.api.photos import PHOTO_FORMATS
 from services.api.problems import ProblemError
 from services.api.wiring import Authorized, Services, Wired
@@ -22,6 +23,9 @@ from services.contract.codes import ProblemCode
 from services.contract.jobs import ImageInput
 
 router = APIRouter(tags=["captures"])
+
+NAME_PATTERN = r"^[^\x00-\x1f\x7f/\\. ][^\x00-\x1f\x7f/\\]*$"
+DIGEST_PATTERN = r"^sha-(256=:[A-Za-z0-9+/]{43}=|512=:[A-Za-z0-9+/]{86}==):$"  # what is sent; any list of sums is read
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _PHOTO: dict[str, Any] = {
@@ -84,14 +88,18 @@ async def get_capture(capture_id: str, request: Request, services: Wired, caller
 )
 async def put_capture_image(
     capture_id: str,
-    name: Annotated[str, Path(description="File name, without folders")],
+    name: Annotated[str, Path(max_length=MAX_NAME_BYTES, pattern=NAME_PATTERN, description="File name, without folders")],
     request: Request,
     services: Wired,
     caller: Authorized,
     content_digest_: Annotated[  # noqa: ARG001 - read where the body is
-        str | None,
-        Header(alias="Content-Digest", description="`sha-256=:BASE64:` (RFC 9530): other bytes than these are refused (422)"),
-    ] = None,
+        str,
+        Header(
+            alias="Content-Digest",
+            description="`sha-256=:BASE64:` (RFC 9530): other bytes than these are refused (422)",
+            json_schema_extra={"pattern": DIGEST_PATTERN},
+        ),
+    ] = "",
 ) -> Response:
     """Take the body as a photograph (JPEG, PNG, WebP, HEIC, TIFF; its first bytes say which). Repeat it until it is answered.
 

@@ -128,7 +128,7 @@ async def cancel_job(job_id: str, request: Request, services: Wired, caller: Aut
     responses={202: ACCEPTED, **refusals(404, 409, 410, 422)},
 )
 async def retry_job(
-    job_id: str, request: Request, services: Wired, caller: Authorized, idempotency_key: IdempotencyKey = None
+    job_id: str, request: Request, services: Wired, caller: Authorized, idempotency_key: IdempotencyKey = ""
 ) -> Response:
     """Make a new job of one that failed, was canceled or expired: the same wishes, on the same photographs.
 

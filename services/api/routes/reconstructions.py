@@ -99,7 +99,7 @@ async def create_reconstruction(
     services: Wired,
     caller: Authorized,
     prefer: Annotated[str | None, Header(description="`wait=30`: answer when the job has ended, or after 30 s")] = None,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: IdempotencyKey = "",
 ) -> Response:
     """Make a job of photographs sent in one body, which become a capture of its own, or of a capture that was filled before.
 
