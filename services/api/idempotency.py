@@ -67,7 +67,7 @@ async def submit(services: Services, tenant: str, key: str, read: Read, at_once:
     async with _held(store, begun):
         submission = await read(services.objects)
         await _bind(store, begun, submission)
-        accepted = await submission.accept(begun.job_id)
+        accepted = await _find(services, begun, submission) or await submission.accept(begun.job_id)
         await _keep(store, begun, await at_once(accepted))  # from now on the other tries need not wait for this one
         answer = await respond(accepted)
         await _keep(store, begun, answer)
@@ -86,6 +86,15 @@ async def _bind(store: IdempotencyStore, begun: Taken, submission: Submission) -
     except BaseException:
         await submission.discard()
         raise
+
+
+async def _find(services: Services, begun: Taken, submission: Submission) -> Accepted | None:
+    """Look for the job that a try that died has made, whatever has become of its photographs since."""
+    record = None if begun.fingerprint is None else await services.jobs.get(begun.job_id)
+    if record is None:
+        return None
+    await submission.discard()
+    return Accepted(record, made_before=True)
 
 
 async def _keep(store: IdempotencyStore, begun: Taken, answer: Response) -> None:

@@ -266,6 +266,18 @@ def test_a_repeated_submission_makes_one_job(api: Api) -> None:
     assert submit(api, capture, headers={"Idempotency-Key": "k"}).content == answers[0].content  # also when it is gone
 
 
+def test_a_submission_whose_answer_was_lost_is_answered_when_its_capture_is_gone(api: Api) -> None:
+    capture = filled(api)
+    first = submit(api, capture, headers={"Idempotency-Key": "k"}).json()
+    (entry,) = api.store.redis.scan_iter(f"{api.store.prefix}idempotency:*")
+    api.store.redis.hdel(entry, "answer")  # killed between the job and its answer
+    api.store.redis.hset(entry, "lease", 0)
+    end(api, first["id"])
+    assert api.http.delete(f"/v1/captures/{capture}").status_code == 204
+    again = submit(api, capture, headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["id"], again.headers["idempotent-replayed"]) == (202, first["id"], "true")
+
+
 def test_another_tenant_s_capture_is_404_everywhere(api: Api) -> None:
     capture = CaptureStore(api.store, api.objects).create("other").record.id
     assert_problem(api.http.get(f"/v1/captures/{capture}"), 404, "not_found")
