@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CanonicalView
-from mast3r_engine.alignment.order_statistics import median
+from mast3r_engine.alignment.order_statistics import median, order_by
 from mast3r_engine.alignment.pair_points import PairPoints, swap_sides
 from mast3r_engine.alignment.similarity import fit_similarities, invert_similarity, split_similarity, transform
 from mast3r_engine.alignment.surface_facing import same_side
@@ -72,7 +72,7 @@ def _facing(view_i: CanonicalView, view_j: CanonicalView, geometry: PairGeometry
 def _estimate(view_j: CanonicalView, points: PairPoints, min_inliers: int, seed: int, verify: bool) -> PairGeometry | str:
     P, Q = points.points_i, points.points_j
     row_by_row = np.array([1.0, 1e6])
-    order = np.lexsort((points.xy_j @ row_by_row, points.xy_i @ row_by_row))
+    order = order_by(points.xy_i @ row_by_row, points.xy_j @ row_by_row)
     relative = _best_hypothesis(P[order], Q[order], np.random.default_rng([seed, len(points)]))
     for some, rounds in zip((order[:: max(1, len(order) // SCORED)], order), IRLS_ROUNDS, strict=True):
         p, q = P[some], Q[some]
@@ -119,7 +119,7 @@ def _best_hypothesis(P: Floats, Q: Floats, rng: np.random.Generator) -> Floats: 
 def _relative_error(relative: Floats, P: Floats, Q: Floats) -> Floats:  # (M,) distance over depth, the larger of both ways
     away = transform(relative, P) - Q
     error = np.sqrt(np.einsum("mk,mk->m", away, away))
-    s = np.cbrt(max(np.linalg.det(relative[:3, :3]), 1e-30))
+    s = np.sqrt(relative[0, :3] @ relative[0, :3])
     relative_error: Floats = error / np.maximum(np.minimum(Q[:, 2], s * P[:, 2]), 1e-9)
     return relative_error
 

@@ -60,4 +60,5 @@ def swap_sides(p: PairPoints) -> PairPoints:
 
 
 def _look_up(view: CanonicalView, xy: NDArray[np.int64]) -> tuple[Floats, Floats]:  # (M, 3), (M,)
-    return view.points[xy[:, 1], xy[:, 0]].astype(np.float64), view.conf[xy[:, 1], xy[:, 0]].astype(np.float64)
+    place = np.ravel_multi_index((xy[:, 1], xy[:, 0]), view.conf.shape)  # refuses pixels outside
+    return view.points.reshape(-1, 3).take(place, axis=0).astype(np.float64), view.conf.ravel().take(place).astype(np.float64)

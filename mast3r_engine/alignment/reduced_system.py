@@ -94,9 +94,10 @@ def reduce_depths(
     for k in range(views):
         E, columns = _coupling(problem, blocks.groups, to_source, to_target, k, depth_weight, active)
         mine = slice(problem.anchor_start[k], problem.anchor_start[k + 1])
-        scaled = E / curvature[mine, None]
-        flat_H[np.ix_(columns, columns)] -= E.T @ scaled
-        flat_g[columns] -= scaled.T @ slope[mine]
+        spread = np.sqrt(curvature[mine])
+        E /= spread[:, None]
+        flat_H[np.ix_(columns, columns)] -= E.T @ E  # half the work of a product of two different matrices
+        flat_g[columns] -= E.T @ (slope[mine] / spread)
     return ReducedSystem(flat_H, flat_g, curvature, slope, problem, blocks.groups[:, :-2], to_source, to_target, depth_weight)
 
 

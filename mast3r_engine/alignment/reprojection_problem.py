@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CanonicalView
+from mast3r_engine.alignment.order_statistics import order_by
 from mast3r_engine.alignment.pair_geometry import PairGeometry
 from mast3r_kernels.alignment_normal_equations import DirectedMatches
 
@@ -106,7 +107,7 @@ def _sort_by_anchor(
     x, y = xy_source.astype(np.int64).T
     anchors = anchor_start[source] + (y // view.subsample) * len(view.anchor_columns) + x // view.subsample
     place = (anchors * view.height + y) * view.width + x
-    order = np.lexsort((xy_target @ np.array([1.0, 1e6]), place))
+    order = order_by(place, xy_target @ np.array([1.0, 1e6]))
     return (
         anchors[order],
         xy_source[order] - np.array(view.principal_point),

@@ -53,11 +53,11 @@ def refine_on_pixels(
     scene_depth = float(np.median(np.exp(state.log_depth)))
     sigma = np.full(CONFIDENCE_CLASSES, FIRST_SIGMA * float(np.median(problem.focal)))
     blocks = _evaluate(problem, state, sigma, options)
-    noise = _noise_levels(problem, blocks.squared_error)
-    if (noise > sigma).any():
+    noise, overall = _noise_levels(problem, blocks.squared_error)
+    if (noise > sigma).any():  # other weights change no error
         sigma = noise
         blocks = _evaluate(problem, state, sigma, options)
-    damping, costs, medians = FIRST_DAMPING, [], [float(np.sqrt(median(blocks.squared_error)))]
+    damping, costs, medians = FIRST_DAMPING, [], [overall]
     for count in range(options.max_steps):
         cost = _cost(problem, blocks.squared_error, sigma, state, options)
         costs.append(cost)
@@ -66,7 +66,7 @@ def refine_on_pixels(
         for _ in range(6):
             step, depth_step = system.solve(root, damping, options)
             trial = _move(state, step, depth_step)
-            trial_sigma = np.minimum(sigma, _noise_levels(problem, blocks.squared_error))
+            trial_sigma = np.minimum(sigma, noise)
             trial_blocks = _evaluate(problem, trial, trial_sigma, options)
             before = _cost(problem, blocks.squared_error, trial_sigma, state, options)
             if _cost(problem, trial_blocks.squared_error, trial_sigma, trial, options) <= before * (1 + 1e-12):
@@ -76,7 +76,8 @@ def refine_on_pixels(
         if not accepted:
             break
         state, blocks, sigma, damping = trial, trial_blocks, trial_sigma, damping / 10
-        medians.append(float(np.sqrt(median(blocks.squared_error))))
+        noise, overall = _noise_levels(problem, blocks.squared_error)
+        medians.append(overall)
         if on_step is not None:
             on_step((count + 1) / options.max_steps)
         if _size(step, scene_depth) < CONVERGED:
@@ -108,12 +109,13 @@ def _evaluate(problem: ReprojectionProblem, state: CameraState, sigma: Floats, o
     return alignment_normal_equations(problem.matches, cameras, weight, KERNEL_WIDTH, principal_points=principal)
 
 
-def _noise_levels(problem: ReprojectionProblem, squared_error: Floats) -> Floats:  # (classes,) pixels
+def _noise_levels(problem: ReprojectionProblem, squared_error: Floats) -> tuple[Floats, float]:
+    """Noise of each confidence class (classes,), and the median error of all; pixels."""
     overall = median(squared_error)
     levels = np.array([median(squared_error[k]) if len(k) else overall for k in problem.class_members])
     levels = np.clip(levels, overall / 9, overall * 9)
     noise: Floats = np.maximum(np.sqrt(levels) / RAYLEIGH_MEDIAN, SMALLEST_SIGMA)
-    return noise
+    return noise, float(np.sqrt(overall))
 
 
 def _cost(

@@ -24,7 +24,7 @@ def fit_similarities(
     covariance = np.swapaxes(target - mean_target, -1, -2) @ weighted
     U, D, Vt = np.linalg.svd(covariance)
     sign = np.ones_like(D)
-    sign[..., 2] = np.where(np.linalg.det(U) * np.linalg.det(Vt) < 0, -1.0, 1.0)
+    sign[..., 2] = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)
     R = (U * sign[..., None, :]) @ Vt
     variance = np.einsum("...mk,...mk->...", weighted, centred)
     s = np.where(variance > 1e-18, (D * sign).sum(-1) / np.maximum(variance, 1e-18), 1.0)

@@ -34,8 +34,9 @@ def _normals(view: CanonicalView, xy: Floats) -> Floats:  # (M, 3) unit, zero wh
     left, right = np.clip(x - REACH, 0, view.width - 1), np.clip(x + REACH, 0, view.width - 1)
     above, below = np.clip(y - REACH, 0, view.height - 1), np.clip(y + REACH, 0, view.height - 1)
     x, y = np.clip(x, 0, view.width - 1), np.clip(y, 0, view.height - 1)
+    flat = view.points.reshape(-1, 3)
     here, right_of, left_of, under, over = (
-        view.points[rows, columns].astype(np.float64).T
+        flat.take(rows * view.width + columns, axis=0).astype(np.float64).T
         for rows, columns in ((y, x), (y, right), (y, left), (below, x), (above, x))
     )
     a, b = right_of - left_of, under - over
