@@ -65,18 +65,17 @@ PUBLIC void alignment_normal_equations_paths(char *names, int64_t size) {
 // (G, C + 2) must be zeroed. 0, or 1: no such path here, 2: no memory.
 PUBLIC int32_t alignment_normal_equations(int64_t matches, const int64_t *pair_start, const int64_t *pair_group_start,
                                           const int64_t *group_start, const double *source_xy, const double *target_xy,
-                                          const double *offset, int64_t pairs, const double *rotation,
-                                          const double *translation, const double *source_focal, const double *target_focal,
-                                          const double *source_shift, const double *target_shift, const double *depth,
-                                          const double *weight, double kernel_width, int32_t C, double *normal,
-                                          double *gradient, double *groups, double *squared_error, const char *path_name,
-                                          int32_t threads) {
+                                          const double *offset, int64_t pairs, const double *rotation, const double *translation,
+                                          const double *source_focal, const double *target_focal, const double *source_shift,
+                                          const double *target_shift, const double *depth, const double *weight,
+                                          double kernel_width, int32_t C, double *normal, double *gradient, double *groups,
+                                          double *squared_error, const char *path_name, int32_t threads) {
   const Path *path = mast3r_kernels::find_path(usable_paths(), path_name);
   if (!path) return 1;
   try {
-    const Problem problem = {matches,      pair_start,   pair_group_start, group_start, source_xy,    target_xy,
-                             offset,       rotation,     translation,      source_focal, target_focal, source_shift,
-                             target_shift, depth,        weight,           kernel_width, groups,       squared_error};
+    const Problem problem = {matches,      pair_start, pair_group_start, group_start,  source_xy,    target_xy,
+                             offset,       rotation,   translation,      source_focal, target_focal, source_shift,
+                             target_shift, depth,      weight,           kernel_width, groups,       squared_error};
     const std::vector<Chunk> chunks = cut(problem, pairs);
     const int64_t size = (int64_t)C * (C + 1);
     std::vector<double> sums(chunks.size() * size);

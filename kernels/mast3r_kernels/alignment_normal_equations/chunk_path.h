@@ -10,9 +10,9 @@ namespace {
 
 typedef double Doubles __attribute__((vector_size(8 * LANES)));
 
-constexpr int BLOCK = 64;             // matches worked on together
+constexpr int BLOCK = 64; // matches worked on together
 constexpr int VECTORS = BLOCK / LANES;
-constexpr int STRIDE = BLOCK + 8;     // of the group sums' rows: not a power of two, so that they do not share cache sets
+constexpr int STRIDE = BLOCK + 8; // of the group sums' rows: not a power of two, so that they do not share cache sets
 
 enum Input { SOURCE_X, SOURCE_Y, TARGET_X, TARGET_Y, DEPTH, WEIGHT, INPUTS };
 

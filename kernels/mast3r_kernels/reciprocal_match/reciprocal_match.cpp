@@ -120,9 +120,7 @@ using namespace reciprocal_match;
 extern "C" {
 
 // Names of the paths this processor can run, the fastest first, separated by spaces; what is cut off does not fit into `size`.
-PUBLIC void reciprocal_match_paths(char *names, int64_t size) {
-  mast3r_kernels::write_names(usable_paths(), names, size);
-}
+PUBLIC void reciprocal_match_paths(char *names, int64_t size) { mast3r_kernels::write_names(usable_paths(), names, size); }
 
 // A search between a (rows_a, D) and b (rows_b, D), which must stay where they are until it is closed; widths are those of the
 // images, 0 when there is none. `path` is a name from above or empty. Null, with `why` set: 1 no such path here, 2 no memory,

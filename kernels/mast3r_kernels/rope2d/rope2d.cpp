@@ -9,7 +9,7 @@
 namespace rope {
 namespace {
 
-constexpr int64_t TOKENS = 16;           // whose tables stay near the processor while all their vectors are rotated
+constexpr int64_t TOKENS = 16;              // whose tables stay near the processor while all their vectors are rotated
 constexpr int64_t WORTH_A_THREAD = 1 << 18; // numbers; starting a thread takes as long as rotating a part of them
 
 std::vector<const Path *> usable_paths() { // the fastest first
@@ -50,8 +50,8 @@ extern "C" {
 // Names of the paths this processor can run, the fastest first, separated by spaces.
 PUBLIC void rope2d_paths(char *names, int64_t size) { mast3r_kernels::write_names(usable_paths(), names, size); }
 
-// Rotate x (..., tokens, C) in place: `outer` sizes and strides before the tokens', strides in numbers, the last one 1; bytes of a
-// number 4 for float32, 2 for bfloat16; cos and sin (tokens, C / 2). 0, or 1: no such path here, 2: no memory.
+// Rotate x (..., tokens, C) in place: `outer` sizes and strides before the tokens', strides in numbers, the last one 1; bytes of
+// a number 4 for float32, 2 for bfloat16; cos and sin (tokens, C / 2). 0, or 1: no such path here, 2: no memory.
 PUBLIC int32_t rope2d(void *x, int32_t bytes, int64_t outer, const int64_t *sizes, const int64_t *strides, int64_t tokens,
                       int64_t token_stride, int64_t C, const float *cos, const float *sin, const char *path_name,
                       int32_t threads) {
