@@ -17,6 +17,7 @@ from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobNotFound, JobStore
 from services.adapters.objects import ObjectStore, ObjectStoreError, OutOfSpace, StorageUnavailable
 from services.adapters.queue import JobQueue
+from services.adapters.reaper import recover_from_restart
 from services.adapters.settings import Settings
 from services.adapters.submission import ring
 from services.contract.codes import JobErrorCode
@@ -57,7 +58,7 @@ class Workplace:
 def attempt_job(job_id: str, place: Workplace) -> None:
     """Try to do a job. A message too many ends at the claim."""
     try:
-        record = persist(lambda: place.store.claim(job_id, place.worker), (redis.RedisError,), QUEUE_PATIENCE_S)
+        record = persist(lambda: _claim(job_id, place), (redis.RedisError,), QUEUE_PATIENCE_S)
     except JobNotFound:
         record = None
     if record is None:
@@ -77,6 +78,12 @@ def attempt_job(job_id: str, place: Workplace) -> None:
         except BaseException as error:
             _settle(error, lease, place)
     _document(place, job_id)
+
+
+def _claim(job_id: str, place: Workplace) -> JobRecord | None:
+    # A Redis that lost its last second may show as queued what has ended since: first what the documents know, then the claim.
+    recover_from_restart(place.store, place.documents)
+    return place.store.claim(job_id, place.worker)
 
 
 def _work(record: JobRecord, lease: Lease, place: Workplace) -> JobResult:
