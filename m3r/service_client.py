@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import mimetypes
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,14 +36,22 @@ class ServiceClient:
         self._http.close()
 
     def submit(self, photos: list[Path], options: dict[str, Any], preset: str, outputs: list[str]) -> dict[str, Any]:
-        """Send photographs as one job and return its document."""
+        """Send photographs as one job and return its document; a broken connection is tried again and makes no second job."""
         fields = {"options": json.dumps(options), "preset": preset}
         if outputs:
             fields["outputs"] = json.dumps(outputs)
-        with ExitStack() as stack:
-            files = [("images", (p.name, stack.enter_context(p.open("rb")), media_type(p))) for p in photos]
-            response = self._send("POST", "/v1/reconstructions", data=fields, files=files, timeout=httpx.Timeout(600))
-        return dict(response.json())
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        for failures in itertools.count(1):
+            try:
+                with ExitStack() as stack:
+                    files = [("images", (p.name, stack.enter_context(p.open("rb")), media_type(p))) for p in photos]
+                    request = {"data": fields, "files": files, "headers": headers, "timeout": httpx.Timeout(600)}
+                    return dict(self._send("POST", "/v1/reconstructions", **request).json())
+            except httpx.TransportError:
+                if failures > RETRIES:
+                    raise
+                time.sleep(min(0.5 * 2**failures, 10))
+        raise AssertionError("unreachable")
 
     def watch(self, job_id: str, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Follow a job until it is final, telling `on_change` about every document that comes."""
