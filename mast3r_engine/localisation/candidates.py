@@ -35,22 +35,15 @@ def find_candidates(
 ) -> list[Candidate]:
     """Every candidate that could be computed, the one that most matches agree with first."""
     reference, query = pair.samples_reference, pair.samples_query
+    tolerance = inlier_pixels
+    in_query = pair.K_query, pair.size_query, tolerance, seed
+    in_reference = pair.K_reference, pair.size_reference, tolerance, seed
     poses = {
-        "essential": _essential_with_scale(pair, inlier_pixels, seed),
-        "points_of_reference": _flip(
-            solve_absolute_pose(
-                pair.xy_query, pair.points_reference(), pair.conf, pair.K_query, pair.size_query, inlier_pixels, seed
-            )
-        ),
-        "points_of_query": solve_absolute_pose(
-            pair.xy_reference, pair.points_query(), pair.conf, pair.K_reference, pair.size_reference, inlier_pixels, seed
-        ),
-        "query_map_in_reference": _flip(
-            solve_absolute_pose(query.xy, query.in_partner, query.weight, pair.K_query, pair.size_query, inlier_pixels, seed)
-        ),
-        "reference_map_in_query": solve_absolute_pose(
-            reference.xy, reference.in_partner, reference.weight, pair.K_reference, pair.size_reference, inlier_pixels, seed
-        ),
+        "essential": _essential_with_scale(pair, tolerance, seed),
+        "points_of_reference": solve_absolute_pose(pair.xy_query, pair.points_reference(), pair.conf, *in_query),
+        "points_of_query": _flip(solve_absolute_pose(pair.xy_reference, pair.points_query(), pair.conf, *in_reference)),
+        "query_map_in_reference": solve_absolute_pose(query.xy, query.in_partner, query.weight, *in_query),
+        "reference_map_in_query": _flip(solve_absolute_pose(reference.xy, reference.in_partner, reference.weight, *in_reference)),
         "query_maps_aligned": align_maps(query),
         "reference_maps_aligned": _flip(align_maps(reference)),
     }

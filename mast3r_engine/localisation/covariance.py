@@ -10,7 +10,8 @@ from mast3r_engine.localisation.refine import Refined
 
 Floats = NDArray[np.float64]
 
-PATCHES = 8  # along the longer side of the reference
+PATCHES = 6  # along the longer side of the reference
+REGIONS = 3  # the same for errors that no residual shows
 EPIPOLAR_UNKNOWNS = 5  # of the pose, that errors across the epipolar lines determine
 FEW_PATCHES = 3.0  # design effect where there are too few patches to measure it
 MODEL_SHARE = 0.02
@@ -20,37 +21,81 @@ def pose_covariance(refined: Refined) -> Floats:  # (6, 6)
     """Covariance of the left perturbation of query2reference: translation, then rotation vector, in the reference's frame.
 
     H^-1 (D S + P) H^-1: H the Hessian of the robust cost (true second derivative of the loss), P the prior's precision on depth
-    and focal errors, S the scatter of the matches' scores, D the design effect of correlated matches (Kish, 1965).
+    and focal errors, S the scatter of the matches' scores, D the design effect of matches that err together (Kish, 1965). S and D
+    are taken apart into errors along the line on which depth moves a pixel, and across it: the former are shared much more.
     """
     model, state, noise = refined.model, refined.state, refined.noise
     prior = np.diag(model.prior_precision(noise))
     data = model.normal_equations(state, refined.directions, noise)[0] - prior
-    scores = model.scores(refined.directions, noise)
     inverse = np.linalg.inv(_curvature(refined) * data + prior)
-    fitted = float(np.trace(inverse @ data))  # unknowns that the data determine
-    # Where the residuals vanish (the same image twice) the model's own score covariance, its Hessian, keeps the sum regular.
-    scatter = scores.T @ scores + MODEL_SHARE * data
-    scatter *= _design_effect(refined) * len(scores) / max(len(scores) - fitted, 0.3 * len(scores))
+    scatter = _own_scatter(refined, MODEL_SHARE * data) * _lost_by_fitting(len(model.pair), float(np.trace(inverse @ data)))
+    scatter += _shared_scatter(refined)
     pose: Floats = (inverse @ (scatter + prior) @ inverse)[:6, :6]
     return 0.5 * (pose + pose.T)
 
 
-def _design_effect(refined: Refined) -> float:
-    """How many matches err as one: variance of the patches' summed errors over that of independent ones.
+def _own_scatter(refined: Refined, least: Floats) -> Floats:  # (u, u)
+    """Scatter of the matches' scores; `least` keeps it regular where the residuals vanish (the same image twice)."""
+    scatter = least
+    along = _unit(refined.directions[0].by_depth_error), _unit(refined.directions[1].by_depth_error)
+    for axes in (along, (_turn(along[0]), _turn(along[1]))):
+        forward, backward = (
+            axis * (axis * direction.residual).sum(axis=1, keepdims=True)
+            for axis, direction in zip(axes, refined.directions, strict=True)
+        )
+        scores = refined.model.scores(refined.directions, refined.noise, (forward, backward))
+        scatter = scatter + _design_effect(refined, (forward, backward), axes) * scores.T @ scores
+    return scatter
 
-    Looks across the direction in which depth moves the pixel: along it the fitted depth errors take up what neighbours share.
-    """
-    direction = refined.directions[0]
-    along = direction.by_depth_error
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.linalg.norm(along, axis=1), 1e-12)[:, None]
-    weight = robust_weight(whitened_square(direction, refined.noise)) * direction.front
-    error = weight * (across * direction.residual).sum(axis=1)
-    patch = _patches(refined)
-    summed = np.bincount(patch, weights=error)
-    independent = float((error**2).sum())
-    if independent <= 0 or len(summed) <= 2 * EPIPOLAR_UNKNOWNS:
-        return FEW_PATCHES
-    return max(1.0, float((summed**2).sum()) / independent * len(summed) / (len(summed) - EPIPOLAR_UNKNOWNS))
+
+def _lost_by_fitting(matches: int, fitted: float) -> float:
+    return matches / max(matches - fitted, 0.3 * matches)
+
+
+def _design_effect(
+    refined: Refined,
+    errors: tuple[Floats, Floats],  # (M, 2) per direction
+    axes: tuple[Floats, Floats],  # (M, 2) unit vectors on whose lines the errors lie
+) -> float:
+    """How many matches err as one: variance of the patches' summed errors over that of independent ones."""
+    patch = _patches(refined, PATCHES)
+    effects = []
+    for direction, error, axis in zip(refined.directions, errors, axes, strict=True):
+        weight = robust_weight(whitened_square(direction, refined.noise)) * direction.front
+        signed = weight * (axis * error).sum(axis=1)
+        summed = np.bincount(patch, weights=signed)
+        independent = float((signed**2).sum())
+        if independent <= 0 or len(summed) <= 2 * EPIPOLAR_UNKNOWNS:
+            return FEW_PATCHES
+        effects.append(float((summed**2).sum()) / independent * len(summed) / (len(summed) - EPIPOLAR_UNKNOWNS))
+    return max(1.0, float(np.mean(effects)))
+
+
+def _shared_scatter(refined: Refined) -> Floats:  # (u, u)
+    """Scatter from errors that all matches of a region share, in x and in y; they leave too little trace in the residuals."""
+    pair = refined.model.pair
+    region = _patches(refined, REGIONS)
+    shifts = [np.tile(axis, (len(pair), 1)) for axis in np.eye(2) * pair.shared_error]
+    # a match that is off in the query by a shift is off by about its opposite when seen from the reference
+    scores = [refined.model.scores(refined.directions, refined.noise, (shift, -shift)) for shift in shifts]
+    summed = np.concatenate([_sum_by(region, score) for score in scores])
+    scatter: Floats = summed.T @ summed
+    return scatter
+
+
+def _sum_by(group: NDArray[np.int64], rows: Floats) -> Floats:  # (M,), (M, u) -> (groups, u)
+    summed = np.zeros((int(group.max(initial=-1)) + 1, rows.shape[1]))
+    np.add.at(summed, group, rows)
+    return summed
+
+
+def _unit(vectors: Floats) -> Floats:  # (M, 2)
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def _turn(vectors: Floats) -> Floats:  # (M, 2) by a quarter turn
+    return np.stack([-vectors[:, 1], vectors[:, 0]], axis=1)
 
 
 def _curvature(refined: Refined) -> float:
@@ -64,8 +109,8 @@ def _curvature(refined: Refined) -> float:
     return float(np.clip(second.mean() / weight.mean(), 0.2, 1.0))
 
 
-def _patches(refined: Refined) -> NDArray[np.int64]:  # (M,) patch numbers
-    side = max(refined.model.pair.size_reference) / PATCHES
+def _patches(refined: Refined, count: int) -> NDArray[np.int64]:  # (M,) patch numbers
+    side = max(refined.model.pair.size_reference) / count
     cell = (refined.model.pair.xy_reference // side).astype(np.int64)
     number: NDArray[np.int64] = np.unique(cell[:, 1] * 10_000 + cell[:, 0], return_inverse=True)[1].ravel()
     return number

@@ -39,6 +39,7 @@ class PairObservation:
     size_query: tuple[int, int]
     samples_reference: PointMapSamples
     samples_query: PointMapSamples
+    shared_error: float = 0.0  # network pixels: standard deviation of match errors that a whole region has in common
 
     def __len__(self) -> int:
         return len(self.conf)

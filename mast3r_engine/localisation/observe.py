@@ -12,7 +12,7 @@ from mast3r_engine.inference import PairPasses, TokenStore, decode_pairs, device
 from mast3r_engine.localisation.camera import Intrinsics, choose_intrinsics
 from mast3r_engine.localisation.observation import PairObservation, PointMapSamples
 from mast3r_engine.localisation.reference import Reference
-from mast3r_engine.localisation.subpixel import refine_matches
+from mast3r_engine.localisation.subpixel import SHARED_ERROR, refine_matches
 from mast3r_engine.matching import DescribedView, described, match_symmetric
 from mast3r_engine.predictions import PairNetwork, ViewPrediction
 
@@ -89,6 +89,7 @@ def observe(
         size_query=(own_q.shape[0], own_q.shape[1]),
         samples_reference=_sample(own_r, ref_in_q, np.minimum(conf_r, conf_ref_in_q)),
         samples_query=_sample(own_q, query_in_r, np.minimum(conf_q, conf_query_in_r)),
+        shared_error=SHARED_ERROR,
     )
     usable = (pair.depth_reference > 0) & (pair.depth_query > 0)
     return ObservedPair(pair.take(usable), camera_r, camera_q)

@@ -71,7 +71,7 @@ def estimate_pair_pose(
         or refuse_other_pose(pose, [other.pose for other in candidates if other.method in FROM_MAPS], depth)
         or refuse_contradiction(refined.log_scale_gap, agreement.one_sided, metric)
         or refuse_parallax(parallax, options)
-        or refuse_plane(kept, pose, options.inlier_pixels, options.seed)
+        or refuse_plane(refined, options.inlier_pixels, options.seed)
         or refuse_uncertainty(covariance, depth, options)
     )
     reprojection = _reprojection(build_model(kept), refined)

@@ -86,9 +86,13 @@ class PoseModel:
             precision[0] = 1 / noise.scale**2
         return np.concatenate([np.zeros(6), focals, *depths])
 
+    def prior_cost(self, state: PoseState, noise: Noise) -> float:
+        """What the corrections of depths and focal lengths cost."""
+        return 0.5 * float(self.prior_precision(noise)[6:] @ state.nuisance() ** 2)
+
     def cost(self, state: PoseState, directions: Directions, noise: Noise) -> float:
         """Negative log posterior but for constants of the noise; `directions` are the state's."""
-        total = 0.5 * float(self.prior_precision(noise)[6:] @ state.nuisance() ** 2)
+        total = self.prior_cost(state, noise)
         for direction in directions:
             squared = whitened_square(direction, noise)
             total += 0.25 * (TAIL + 2) * float(np.log1p(squared[direction.front] / TAIL).sum())
@@ -115,12 +119,17 @@ class PoseModel:
             g[block] += basis.T @ (by_error * direction.residual).sum(1)
         return H, g
 
-    def scores(self, directions: Directions, noise: Noise) -> Floats:  # (M, u)
-        """Gradient of every match's own cost, both directions together."""
+    def scores(
+        self,
+        directions: Directions,
+        noise: Noise,
+        errors: tuple[Floats, Floats],  # (M, 2) each, pixels: the residuals, or a part of them
+    ) -> Floats:  # (M, u)
+        """What the given errors contribute to the gradient, per match, both directions together."""
         scores = np.zeros((len(self.pair), SHARED + self.basis_reference.shape[1] + self.basis_query.shape[1]))
-        for direction, basis, block in self._blocks(directions):
+        for (direction, basis, block), error in zip(self._blocks(directions), errors, strict=True):
             weight = 0.5 * robust_weight(whitened_square(direction, noise)) * direction.front
-            pull = (inverse_covariance(direction, noise) @ direction.residual[:, :, None])[:, :, 0] * weight[:, None]
+            pull = (inverse_covariance(direction, noise) @ error[:, :, None])[:, :, 0] * weight[:, None]
             scores[:, :SHARED] += (direction.by_shared * pull[:, :, None]).sum(axis=1)
             scores[:, block] += basis * (direction.by_depth_error * pull).sum(1)[:, None]
         return scores

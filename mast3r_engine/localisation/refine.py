@@ -26,10 +26,10 @@ STEPS = 4  # Levenberg-Marquardt steps per round
 ENOUGH = 1e-3  # fall of the negative log posterior at which a round ends: a shift of 0.05 standard deviations
 SETTLED = 0.02  # relative change of the noise at which the rounds end
 
-START = Noise(pixel=1.0, depth=0.01, field=0.03, scale=0.03, log_focals=(0.0, 0.0))
+START = Noise(pixel=1.0, depth=0.005, field=0.03, scale=0.03, log_focals=(0.0, 0.0))
 FIELD_PRIOR = (0.02, 8.0)  # expected smooth depth error, and how many observations that expectation counts as
 SCALE_PRIOR = 4.0  # observations which "the scale errs like the field" counts as
-PIXEL_FLOOR = 0.15  # pixels; exact matches still lie on integers
+PIXEL_FLOOR = 0.2  # pixels; matches are never better than that, whatever a smooth scene makes them look like
 FIELD_FLOOR = 1e-4
 
 

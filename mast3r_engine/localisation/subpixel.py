@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RADIUS = 2  # pixels; a window of 5x5 averages the descriptors' noise and still lies on one surface
+SHARED_ERROR = 0.03  # pixels; slanted surfaces skew the window, so that all peaks on one err alike (calibration study)
 FARTHEST = 1.0  # pixels; a peak farther away is no peak of this match
 
 
@@ -37,4 +38,5 @@ def refine_matches(
     safe = np.where(peaked, determinant, 1.0)
     offset = np.stack([(b * gy - c * gx) / safe, (b * gx - a * gy) / safe], axis=1)
     good = peaked & (np.linalg.norm(offset, axis=1) <= FARTHEST)
-    return xy_moving + np.where(good[:, None], offset, 0.0)
+    peaks: Floats = xy_moving.astype(np.float64) + np.where(good[:, None], offset, 0.0)
+    return peaks
