@@ -40,7 +40,7 @@ class TrainingData:
         for split in SPLITS:
             photos, broken = load_split(textures, split)
             self._photos[split] = photos.to(device)
-            self.skipped["textures that cannot be read"] += broken
+            self.skipped.update({"textures that cannot be read": broken} if broken else {})
 
     def stage(self, stage: Stage) -> StageData:
         """Training source and held-out synthetic pairs of one stage's size and difficulty."""

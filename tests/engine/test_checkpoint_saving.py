@@ -133,7 +133,10 @@ def test_descriptions(tmp_path: Path) -> None:
     assert describe_checkpoint(write_hub_folder(tmp_path / "dust3r", tiny_dpt())).class_name == "AsymmetricCroCo3DStereo"
 
 
-def test_the_default_network_says_that_it_is_untrained() -> None:
+def test_without_a_packaged_checkpoint_the_default_says_that_it_is_untrained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mast3r_engine.checkpoints.default.PACKAGED", tmp_path)
     net = load_default_network()
     assert not net.trained
     assert net.config.desc_dim == 24
