@@ -37,8 +37,7 @@ def pose_covariance(refined: Refined) -> Floats:  # (6, 6)
 def _own_scatter(refined: Refined, least: Floats) -> Floats:  # (u, u)
     """Scatter of the matches' scores; `least` keeps it regular where the residuals vanish (the same image twice)."""
     scatter = least
-    along = _unit(refined.directions[0].by_depth_error), _unit(refined.directions[1].by_depth_error)
-    for axes in (along, (_turn(along[0]), _turn(along[1]))):
+    for axes in _axes(refined):
         forward, backward = (
             axis * (axis * direction.residual).sum(axis=1, keepdims=True)
             for axis, direction in zip(axes, refined.directions, strict=True)
@@ -72,14 +71,14 @@ def _design_effect(
 
 
 def _shared_scatter(refined: Refined) -> Floats:  # (u, u)
-    """Scatter from errors that all matches of a region share, in x and in y; they leave too little trace in the residuals."""
-    pair = refined.model.pair
+    """Scatter from errors that all matches of a region share, along and across; they leave too little trace in the residuals."""
     region = _patches(refined, REGIONS)
-    shifts = [np.tile(axis, (len(pair), 1)) for axis in np.eye(2) * pair.shared_error]
-    # a match that is off in the query by a shift is off by about its opposite when seen from the reference
-    scores = [refined.model.scores(refined.directions, refined.noise, (shift, -shift)) for shift in shifts]
-    summed = np.concatenate([_sum_by(region, score) for score in scores])
-    scatter: Floats = summed.T @ summed
+    summed = []
+    for sigma, axes in zip(refined.model.pair.shared_error, _axes(refined), strict=True):
+        scores = refined.model.scores(refined.directions, refined.noise, (sigma * axes[0], sigma * axes[1]))
+        summed.append(_sum_by(region, scores))
+    stacked = np.concatenate(summed)
+    scatter: Floats = stacked.T @ stacked
     return scatter
 
 
@@ -87,6 +86,15 @@ def _sum_by(group: NDArray[np.int64], rows: Floats) -> Floats:  # (M,), (M, u) -
     summed = np.zeros((int(group.max(initial=-1)) + 1, rows.shape[1]))
     np.add.at(summed, group, rows)
     return summed
+
+
+def _axes(refined: Refined) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:  # (M, 2) each
+    """Unit vectors along the line on which depth moves a pixel, and across it; each for both directions.
+
+    Both directions turn round together: the same shift of a match has the same sign on both.
+    """
+    forward, backward = (_unit(direction.by_depth_error) for direction in refined.directions)
+    return (forward, backward), (_turn(forward), _turn(backward))
 
 
 def _unit(vectors: Floats) -> Floats:  # (M, 2)

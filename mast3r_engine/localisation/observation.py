@@ -39,7 +39,10 @@ class PairObservation:
     size_query: tuple[int, int]
     samples_reference: PointMapSamples
     samples_query: PointMapSamples
-    shared_error: float = 0.0  # network pixels: standard deviation of match errors that a whole region has in common
+    shared_error: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # pixels: match errors a whole region has in common, along and across epipolar lines
 
     def __len__(self) -> int:
         return len(self.conf)

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RADIUS = 2  # pixels; a window of 5x5 averages the descriptors' noise and still lies on one surface
-SHARED_ERROR = 0.03  # pixels; slanted surfaces skew the window, so that all peaks on one err alike (calibration study)
+# Pixels along and across epipolar lines: slanted surfaces skew the window, so that all peaks on one err alike (calibration
+# study).
+SHARED_ERROR = (0.03, 0.02)
 FARTHEST = 1.0  # pixels; a peak farther away is no peak of this match
 
 
