@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from mast3r_engine.checkpoints.loading import load_network
+from mast3r_engine.checkpoints.packaged import find_packaged
 from mast3r_engine.network import Network, build_network, set_precision
-
-PACKAGED = Path(__file__).parent / "packaged"
 
 # Small enough for two cores, and every part of the large networks is in it.
 UNTRAINED_CONFIG: dict[str, Any] = {
@@ -42,9 +40,3 @@ def load_default_network(device: str | torch.device = "cpu", dtype: str = "float
     net = build_network(UNTRAINED_CONFIG)
     set_precision(net, dtype)
     return net.to(device)
-
-
-def find_packaged() -> Path | None:
-    """The folder of the packaged checkpoint, if the package ships one."""
-    found = sorted(PACKAGED.glob("*/config.json"))
-    return found[0].parent if found else None

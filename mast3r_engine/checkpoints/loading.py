@@ -10,6 +10,7 @@ from torch import Tensor
 from mast3r_engine.checkpoints.file_kind import identify_file
 from mast3r_engine.checkpoints.folder import CONFIG_NAME, read_folder
 from mast3r_engine.checkpoints.hub import download_folder, is_hub_id
+from mast3r_engine.checkpoints.packaged import find_packaged
 from mast3r_engine.checkpoints.pth import read_pth
 from mast3r_engine.checkpoints.state_dict import check_state_dict
 from mast3r_engine.checkpoints.stored import StoredNetwork, refuse
@@ -18,7 +19,8 @@ from mast3r_engine.network import PRECISIONS, Network, build_on_meta, set_precis
 
 
 def load_network(source: str | Path, device: str | torch.device = "cpu", dtype: str = "float32") -> Network:
-    """Load a checkpoint: a published .pth file, a folder (hub layout or the engine's own), or a hub id `owner/name`.
+    """Load a checkpoint: a published .pth file, a folder (hub layout or the engine's own), a hub id `owner/name`, or the name
+    of a packaged one (`m3r-preview`).
 
     `dtype` is what the network computes in: float32 (exact) or bfloat16 (see `set_precision`). Nothing in the file is
     executed. CheckpointError says what a wrong source is and what was expected; OptionsError names an impossible device or
@@ -39,6 +41,9 @@ def read_checkpoint(source: str | Path) -> StoredNetwork:
         return read_folder(path)
     if path.is_file():
         return _read_file(path)
+    packaged = find_packaged(str(source))
+    if packaged is not None:
+        return read_folder(packaged)
     if isinstance(source, str) and is_hub_id(source):
         return read_folder(download_folder(source))
     raise refuse(source, "no such file or folder")
