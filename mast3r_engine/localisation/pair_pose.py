@@ -28,7 +28,7 @@ from mast3r_engine.options import LocalizeOptions
 Floats = NDArray[np.float64]
 
 DEPTH_ROOM_AFTER = 0.03  # relative depth error of an inlier once the smooth errors are taken out
-MOST_MATCHES = 2_000  # that refinement looks at; more cost time and gain nothing, since neighbours err together
+MOST_MATCHES = 2_000  # that solvers and refinement look at; more cost time and gain little, since neighbours err together
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def estimate_pair_pose(
     metric: bool = True,
 ) -> PairPose:
     """Estimate, refine and judge the pose query -> reference."""
-    candidates = find_candidates(pair, options.inlier_pixels, options.seed)
+    candidates = find_candidates(pair.take(_thin(np.ones(len(pair), bool))), options.inlier_pixels, options.seed)
     if not candidates:
         return _nothing(len(pair), refuse_matches(len(pair), 0, options) or ("no_overlap", "no candidate pose could be computed"))
     candidate = candidates[0]
