@@ -10,11 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from services.adapters.settings import Settings
 
 RESTART_AFTER_S = 1.0
 STOP_WITHIN_S = 20.0
@@ -81,12 +85,12 @@ def bind_port(host: str, port: int) -> socket.socket:
     return listener
 
 
-def refuse_open_bind(settings: object) -> None:
+def refuse_open_bind(settings: Settings) -> None:
     """Refuse an address that others can reach while no key protects the service."""
     from services.api.auth import OpenBindError, check_bind
 
     try:
-        check_bind(settings)  # type: ignore[arg-type]
+        check_bind(settings)
     except OpenBindError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
@@ -100,7 +104,7 @@ def announce(ready_file: Path | None, url: str) -> None:
         part.replace(ready_file)
 
 
-def serve_api(settings: object, listener: socket.socket, on_ready: object) -> None:
+def serve_api(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
     """Run the HTTP server on a socket that is already bound."""
     import uvicorn
 
@@ -109,9 +113,9 @@ def serve_api(settings: object, listener: socket.socket, on_ready: object) -> No
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            on_ready()  # type: ignore[operator]
+            on_ready()
 
-    config = uvicorn.Config(create_app(settings), log_config=None, timeout_graceful_shutdown=10)  # type: ignore[arg-type]
+    config = uvicorn.Config(create_app(settings), log_config=None, timeout_graceful_shutdown=10)
     Server(config).run(sockets=[listener])
 
 

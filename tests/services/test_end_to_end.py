@@ -132,6 +132,25 @@ def test_photographs_become_true_cameras_and_a_readable_cloud(served: Served, tm
     assert Image.open(io.BytesIO(content["preview.png"])).size[0] >= 800
 
 
+def test_submit_sends_follows_and_fetches(served: Served, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name, data in grey_photos(3):
+        (photos / name).write_bytes(data)
+    command = [sys.executable, "-m", "m3r", "submit", str(photos), "--url", served.url, "-o", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in out.iterdir()} == {"scene.ply", "poses.json", "preview.png"}
+    assert "3 of 3 photographs registered" in done.stdout
+
+    (photos / "view-3.png").write_bytes(bad_files.text_as_photo())
+    command += ["--options", '{"scene_graph": "spiral"}']
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode == 1
+    assert "invalid_options" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def one_good_job(served: Served) -> None:
     job = served.finish(served.post(grey_photos(2)))
     assert job["status"] == "succeeded", job
