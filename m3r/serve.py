@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from services.adapters.embedded import EmbeddedRedis
     from services.adapters.settings import Settings
 
 RESTART_AFTER_S = 1.0
@@ -38,7 +39,6 @@ class ServePlan:
 
 def run_service(plan: ServePlan) -> None:
     """Run the API in this process and the queue and the workers beside it, until a signal comes."""
-    from services.adapters.embedded import EmbeddedRedis
     from services.adapters.settings import Settings
 
     # uvicorn raises the signal that ended it once more; as SystemExit it lets everything below be stopped in order.
@@ -47,8 +47,7 @@ def run_service(plan: ServePlan) -> None:
     listener = bind_port(plan.host, plan.port)
     with contextlib.ExitStack() as stack:
         if "M3R_REDIS_URL" not in os.environ:
-            redis = stack.enter_context(EmbeddedRedis(plan.data / "queue"))
-            os.environ["M3R_REDIS_URL"] = redis.url
+            os.environ["M3R_REDIS_URL"] = stack.enter_context(embedded_queue(plan.data / "queue")).url
         os.environ.setdefault("M3R_STORE", f"dir:{(plan.data / 'objects').resolve()}")
         os.environ["M3R_HOST"] = plan.host
         if plan.checkpoint:
@@ -59,6 +58,23 @@ def run_service(plan: ServePlan) -> None:
         url = f"http://{plan.host}:{listener.getsockname()[1]}"
         typer.echo(f"m3r answers on {url}  (data in {plan.data}, {plan.workers} worker(s))", err=True)
         serve_api(settings, listener, lambda: announce(plan.ready_file, url))
+
+
+@contextlib.contextmanager
+def embedded_queue(folder: Path) -> Iterator[EmbeddedRedis]:
+    """Run the queue's server with its data in `folder`; one line and exit 1 where it cannot start."""
+    from services.adapters.embedded import EmbeddedRedis, EmbeddedRedisError
+
+    server = EmbeddedRedis(folder)
+    try:
+        server.start()
+    except EmbeddedRedisError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def run_worker() -> None:

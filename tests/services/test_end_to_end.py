@@ -261,6 +261,15 @@ def test_another_server_on_the_same_port_says_what_to_do(served: Served) -> None
     assert "--port 0" in result.stderr
 
 
+def test_two_services_on_the_same_data_are_refused_in_one_line(served: Served) -> None:
+    command = [sys.executable, "-m", "m3r", "serve", "--port", "0", "--data", str(served.folder / "data")]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("M3R_")}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert "use another folder" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_an_open_address_without_a_key_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "m3r", "serve", "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("M3R_")}
