@@ -136,7 +136,7 @@ def test_descriptions(tmp_path: Path) -> None:
 def test_without_a_packaged_checkpoint_the_default_says_that_it_is_untrained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mast3r_engine.checkpoints.default.PACKAGED", tmp_path)
+    monkeypatch.setattr("mast3r_engine.checkpoints.packaged.PACKAGED", tmp_path)
     net = load_default_network()
     assert not net.trained
     assert net.config.desc_dim == 24
