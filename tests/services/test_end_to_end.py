@@ -121,7 +121,7 @@ def test_photographs_become_true_cameras_and_a_readable_cloud(served: Served, tm
     poses = json.loads(content["poses.json"])
     assert [image["name"] for image in poses["images"]] == [f"view-{k}.png" for k in range(4)]
     assert all(image["registered"] for image in poses["images"])
-    truth = np.stack([view.cam2world for view in make_scene(4, oracle_engine.HEIGHT, oracle_engine.WIDTH).views])
+    truth = np.stack([view.cam2world for view in make_scene(5, oracle_engine.HEIGHT, oracle_engine.WIDTH).views[:4]])
     estimate = np.array([image["cam2world"] for image in poses["images"]])
     errors = trajectory_errors(estimate, truth)
     assert errors.ate < 0.01, f"{errors} in a room of 6 m"
@@ -208,7 +208,24 @@ def test_a_body_cut_off_half_way_leaves_nothing(served: Served) -> None:
     assert served.http.get("/healthz/live").status_code == 200
 
 
-def test_photos_that_show_nothing_in_common_fail_by_name_and_the_worker_serves_on(served: Served) -> None:
+def test_photos_that_show_nothing_in_common_fail_as_no_overlap_and_the_worker_serves_on(served: Served) -> None:
+    photos = grey_photos(oracle_engine.VIEWS + 1)
+    job = served.finish(served.post([photos[0], photos[oracle_engine.STRANGER]]))
+    assert (job["status"], job["error"]["code"]) == ("failed", "no_overlap"), job
+    assert job["error"]["hint"]
+    one_good_job(served)
+
+
+def test_a_stranger_among_good_photographs_is_unregistered_with_a_reason(served: Served) -> None:
+    job = served.finish(served.post(grey_photos(oracle_engine.VIEWS + 1)))
+    assert job["status"] == "succeeded", job
+    poses = served.http.get(f"/v1/jobs/{job['id']}/artifacts/poses.json").json()
+    assert [image["registered"] for image in poses["images"]] == [True] * 4 + [False]
+    assert poses["images"][4]["reason"]
+    assert poses["images"][4]["cam2world"] is None
+
+
+def test_what_the_engine_cannot_do_fails_by_name_and_the_worker_serves_on(served: Served) -> None:
     far = io.BytesIO()
     Image.new("RGB", (128, 96), (200, 200, 200)).save(far, "PNG")  # a grey level that names no view of the oracle
     job = served.finish(served.post([("a.png", far.getvalue())]))
