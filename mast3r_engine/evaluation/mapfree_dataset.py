@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from mast3r_engine.errors import DatasetError
+from mast3r_engine.localisation import PinholeCamera
 
 Floats = NDArray[np.float64]
 
@@ -24,21 +25,12 @@ QUERY_STEP = 5  # the single-frame track takes every fifth query, beginning with
 
 
 @dataclass(frozen=True)
-class FrameCamera:
-    """A frame's pinhole camera at the size of its file."""
-
-    K: Floats  # (3, 3)
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class MapfreeScene:
     """One scene: what its text files say, and which frames are asked for. Keys are frame paths such as `seq1/frame_00005.jpg`."""
 
     name: str
     folder: Path
-    cameras: dict[str, FrameCamera]
+    cameras: dict[str, PinholeCamera]
     cam2world: dict[str, Floats]  # (4, 4) each; empty where poses are withheld
     queries: list[str]
 
@@ -95,11 +87,11 @@ def _known_poses(poses: dict[str, Floats], scene: str) -> dict[str, Floats]:
     return {name: pose_from_line(values) for name, values in poses.items()}
 
 
-def _camera(name: str, values: Floats) -> FrameCamera:
+def _camera(name: str, values: Floats) -> PinholeCamera:
     fx, fy, cx, cy, width, height = values
     if min(fx, fy, width, height) <= 0:
         raise DatasetError(f"intrinsics.txt: {name} has focal lengths {fx:g}, {fy:g} and size {width:g}x{height:g}")
-    return FrameCamera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), int(width), int(height))
+    return PinholeCamera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), int(width), int(height))
 
 
 def _read_lines(file: Path, count: int) -> list[tuple[str, Floats]]:

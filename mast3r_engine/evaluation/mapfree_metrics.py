@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mast3r_engine.evaluation.mapfree_dataset import QUERY_STEP, FrameCamera, MapfreeScene, frame_number
+from mast3r_engine.evaluation.mapfree_dataset import QUERY_STEP, MapfreeScene, frame_number
 from mast3r_engine.evaluation.mapfree_submission import FrameEstimate, Submission
+from mast3r_engine.localisation import PinholeCamera
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +109,7 @@ def pose_errors(
 def vcre(
     estimated: Floats,  # (4, 4) cam2world
     true: Floats,  # (4, 4)
-    camera: FrameCamera,
+    camera: PinholeCamera,
 ) -> float:
     """Virtual correspondence reprojection error: mean shift, in pixels, of 196 points in front of the true camera.
 
@@ -147,7 +148,7 @@ def _mean_of_medians(errors: Sequence[Floats]) -> float:
     return float(np.mean([np.median(scene) for scene in errors])) if errors else float("nan")
 
 
-def _project(points: Floats, camera: FrameCamera) -> Floats:  # (M, 3) -> (M, 2)
+def _project(points: Floats, camera: PinholeCamera) -> Floats:  # (M, 3) -> (M, 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         homogeneous = points @ camera.K.T
         pixels = homogeneous[:, :2] / homogeneous[:, 2:]

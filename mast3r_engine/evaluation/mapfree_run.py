@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mast3r_engine.evaluation.mapfree_dataset import REFERENCE, MapfreeScene
 from mast3r_engine.evaluation.mapfree_submission import FrameEstimate
-from mast3r_engine.localisation import Localization, PinholeCamera, encode_reference, localize
+from mast3r_engine.localisation import Localization, encode_reference, localize
 from mast3r_engine.options import LocalizeOptions
 from mast3r_engine.predictions import PairNetwork
 
@@ -27,17 +27,12 @@ def localize_scenes(
 def _localize_scene(
     scene: MapfreeScene, network: PairNetwork, options: LocalizeOptions, on_frame: OnFrame | None
 ) -> list[FrameEstimate]:
-    reference = encode_reference(scene.folder / REFERENCE, network, options.image_size, _camera(scene, REFERENCE))
+    reference = encode_reference(scene.folder / REFERENCE, network, options.image_size, scene.cameras[REFERENCE])
     estimates = []
     for frame in scene.queries:
-        answer = localize(scene.folder / frame, reference, network, options, query_intrinsics=_camera(scene, frame))
+        answer = localize(scene.folder / frame, reference, network, options, query_intrinsics=scene.cameras[frame])
         if on_frame is not None:
             on_frame(scene.name, frame, answer)
         if answer.localized:
             estimates.append(FrameEstimate(frame, answer.query2reference, float(answer.inliers)))
     return estimates
-
-
-def _camera(scene: MapfreeScene, frame: str) -> PinholeCamera:
-    camera = scene.cameras[frame]
-    return PinholeCamera(camera.K, camera.width, camera.height)

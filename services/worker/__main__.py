@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 if __name__ == "__main__":
-    # Idle OpenMP threads that spin take the processor from queue, API and each other; read when torch is first loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.adapters.settings import Settings
     from services.worker.app import run_worker
 

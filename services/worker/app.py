@@ -33,6 +33,8 @@ def create_worker_app(settings: Settings) -> Celery:
 
 def run_worker(settings: Settings) -> int:
     """Work until told to stop; gives the process' exit status."""
+    # Idle OpenMP threads that spin take the processor from queue, API and each other; read when a child first loads torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app = create_worker_app(settings)
     store, objects, queue = JobStore(settings), open_store(settings), JobQueue(settings)
     reaper, guard = ReaperThread(store, queue, objects, settings), ChildGuard(settings, store, objects, queue)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mast3r_engine.evaluation.mapfree_dataset import FrameCamera, read_scene
+from mast3r_engine.evaluation.mapfree_dataset import read_scene
 from mast3r_engine.evaluation.mapfree_metrics import pose_errors, ranked_auc, scene_errors, score_submission, vcre, virtual_points
 from mast3r_engine.evaluation.mapfree_submission import FrameEstimate
+from mast3r_engine.localisation import PinholeCamera
 from tests.engine.mapfree_scene import sideways, write_scene
 
-CAMERA = FrameCamera(np.array([[1000.0, 0, 500.0], [0, 1000.0, 500.0], [0, 0, 1]]), 1000, 1000)
+CAMERA = PinholeCamera(np.array([[1000.0, 0, 500.0], [0, 1000.0, 500.0], [0, 0, 1]]), 1000, 1000)
 LEVELS = np.array([1.8, 2.1, 2.4, 2.7, 3.0, 3.3, 3.6])
 
 
