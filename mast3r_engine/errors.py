@@ -6,7 +6,11 @@
     ├── NoOverlapError          code "no_overlap"         two or more photographs and no pair that holds
     ├── OptionsError            code "invalid_options"    an option's name or value is not known
     ├── IntrinsicsError         code "invalid_intrinsics" a camera that cannot be, or that belongs to another image
+    ├── PriorsError             code "invalid_priors"     what is said about the photographs beforehand cannot be
     ├── ReferencesError         code "invalid_references" no reference photo, too many of them, or poses that are none
+    ├── StoredDataError         code "invalid_stored_data" bytes of a reference or a map that are damaged or of another version
+    ├── ForeignNetworkError     code "foreign_network"    a reference or a map that another network encoded
+    ├── MapError                code "invalid_map"        a reconstruction that cannot become a map, or maps without a photograph
     ├── DatasetError            code "invalid_dataset"    an evaluation data set or submission that cannot be read
     ├── CheckpointError         code "invalid_checkpoint" weights that are wrong, truncated, foreign or malicious
     ├── NetworkOutputError      code "invalid_prediction" a network gave NaN, a wrong shape or no descriptors where needed
@@ -64,10 +68,34 @@ class IntrinsicsError(EngineError):
     code = "invalid_intrinsics"
 
 
+class PriorsError(EngineError):
+    """What is known beforehand about photographs is impossible, contradictory or about other photographs."""
+
+    code = "invalid_priors"
+
+
 class ReferencesError(EngineError):
     """The reference photographs or their poses cannot be used."""
 
     code = "invalid_references"
+
+
+class StoredDataError(EngineError):
+    """Bytes of a stored reference or map cannot be read."""
+
+    code = "invalid_stored_data"
+
+
+class ForeignNetworkError(EngineError):
+    """A stored reference or map belongs to another network than the one that is loaded."""
+
+    code = "foreign_network"
+
+
+class MapError(EngineError):
+    """A reconstruction cannot become a map, or the maps that were given cannot be searched."""
+
+    code = "invalid_map"
 
 
 class DatasetError(EngineError):

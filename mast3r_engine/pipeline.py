@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import torch
 
 from mast3r_engine.alignment import align_dense, align_single, align_sparse
 from mast3r_engine.correspondences import PairMatches
-from mast3r_engine.errors import InvalidImageError, NoOverlapError, OutOfMemoryError, TooFewImagesError
+from mast3r_engine.errors import InvalidImageError, NoOverlapError, TooFewImagesError
 from mast3r_engine.fusion import fuse
 from mast3r_engine.images import ImageSource, load_view, name_images, to_tensor
 from mast3r_engine.inference import (
@@ -25,6 +22,7 @@ from mast3r_engine.inference import (
     plan_batches,
 )
 from mast3r_engine.matching import described, match_symmetric
+from mast3r_engine.memory_errors import memory_errors_named
 from mast3r_engine.options import Options
 from mast3r_engine.pair_evidence import PairEvidence
 from mast3r_engine.pairs import PairGraph, build_pairs
@@ -66,7 +64,7 @@ def reconstruct(
         raise TooFewImagesError("there is no photograph; one gives its own points, two or more give cameras")
     graph = build_pairs(options.scene_graph, len(images), options.pairs, options.seed)
     clock = StageClock(on_progress, len(images), len(graph.pairs))
-    with _memory_errors_named():
+    with memory_errors_named("take fewer photographs or pairs, or a smaller image_size"):
         views, kept = _load(images, net, options, clock, on_invalid)
         tokens = _encode(views, net, clock)
         graph = _pair(graph, kept, len(images), options, clock)
@@ -207,19 +205,3 @@ def _align(evidence: PairEvidence, net: PairNetwork, options: Options, clock: St
             "take photographs that show the same things from nearby places"
         )
     return alignment
-
-
-@contextmanager
-def _memory_errors_named() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise OutOfMemoryError(_memory_message(error)) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # how torch's CPU allocator fails
-            raise
-        raise OutOfMemoryError(_memory_message(error)) from error
-
-
-def _memory_message(error: BaseException) -> str:
-    return f"memory did not suffice ({error}); take fewer photographs or pairs, or a smaller image_size"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,12 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from mast3r_engine.errors import ReferencesError
 from mast3r_engine.localisation.camera import CameraLike
 from mast3r_engine.localisation.fuse_references import fuse_poses, to_world
-from mast3r_engine.localisation.observe import ObservedPair, decode_references, observe
+from mast3r_engine.localisation.observe import ObservedPair, observe_references
 from mast3r_engine.localisation.pair_pose import PairPose, estimate_pair_pose
+from mast3r_engine.localisation.query_clock import QueryClock
 from mast3r_engine.localisation.reference import Photograph, Reference, encode_photographs
 from mast3r_engine.localisation.result import Localization, ReferenceResult
 from mast3r_engine.localisation.rigid_motion import adjoint, invert
 from mast3r_engine.localisation.trust import Refusal
+from mast3r_engine.memory_errors import memory_errors_named
 from mast3r_engine.options import LocalizeOptions
 from mast3r_engine.predictions import PairNetwork
 
@@ -42,38 +43,23 @@ def localize(
     fused and `cam2world` is in their frame. Without them the pose is against the reference with the most inliers.
 
     ReferencesError for no reference, too many, or poses that are none; IntrinsicsError for an impossible camera or one of
-    another image size; InvalidImageError, OptionsError, NetworkOutputError as in `reconstruct`.
+    another image size; ForeignNetworkError for references of another network;
+    InvalidImageError, OptionsError, NetworkOutputError, OutOfMemoryError as in `reconstruct`.
     """
     options = options or LocalizeOptions()
     photos = _as_list(references)
     _check_references(photos, reference_intrinsics, options)
     poses = None if reference_poses is None else _check_poses(reference_poses, len(photos))
-    clock = _Clock()
-    encoded_query = encode_photographs([query], network, options.image_size, [query_intrinsics])[0]
-    encoded = encode_photographs(photos, network, options.image_size, reference_intrinsics)
-    clock.lap("encode")
-    passes = decode_references(encoded_query, encoded, network)
-    clock.lap("decode")
-    metric = bool(getattr(network, "metric", True))
-    pairs = [
-        observe(encoded_query, reference, pair, options.subsample, metric)
-        for reference, pair in zip(encoded, passes, strict=True)
-    ]
-    clock.lap("match")
-    estimates = [_estimate(pair, options, metric) for pair in pairs]
-    answer = _Answer(encoded_query, encoded, pairs, estimates, metric)
-    return _localize_alone(answer, clock) if poses is None else _localize_in_world(answer, poses, clock)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
+    clock = QueryClock()
+    with memory_errors_named("take fewer references at once, or a smaller image_size"):
+        encoded_query = encode_photographs([query], network, options.image_size, [query_intrinsics])[0]
+        encoded = encode_photographs(photos, network, options.image_size, reference_intrinsics)
+        clock.lap("encode")
+        metric = bool(getattr(network, "metric", True))
+        pairs = observe_references(encoded_query, encoded, network, options.subsample, metric, clock)
+        estimates = [_estimate(pair, options, metric) for pair in pairs]
+        answer = _Answer(encoded_query, encoded, pairs, estimates, metric)
+        return _localize_alone(answer, clock) if poses is None else _localize_in_world(answer, poses, clock)
 
 
 @dataclass(frozen=True)
@@ -135,14 +121,14 @@ def _estimate(observed: ObservedPair, options: LocalizeOptions, metric: bool) ->
     return estimate_pair_pose(observed.pair, sigmas, options, metric)
 
 
-def _localize_alone(answer: _Answer, clock: _Clock) -> Localization:
+def _localize_alone(answer: _Answer, clock: QueryClock) -> Localization:
     k = answer.best()
     estimate = answer.estimates[k]
     fused = (k,) if estimate.refusal is None else ()
     return _assemble(answer, k, (estimate.query2reference, estimate.covariance), None, fused, estimate.refusal, clock)
 
 
-def _localize_in_world(answer: _Answer, poses: Floats, clock: _Clock) -> Localization:
+def _localize_in_world(answer: _Answer, poses: Floats, clock: QueryClock) -> Localization:
     k = answer.best()
     chosen = answer.trusted or [k]
     if not np.isfinite(answer.estimates[k].query2reference).all():
@@ -170,7 +156,7 @@ def _assemble(
     world: tuple[Floats, Floats] | None,
     fused: tuple[int, ...],
     refusal: Refusal | None,
-    clock: _Clock,
+    clock: QueryClock,
 ) -> Localization:
     estimate = answer.estimates[k]
     clock.lap("pose")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mast3r_engine.inference import PairPasses, TokenStore, decode_pairs, device_of, pixels_per_batch, plan_batches
 from mast3r_engine.localisation.camera import Intrinsics, choose_intrinsics
 from mast3r_engine.localisation.observation import PairObservation, PointMapSamples
+from mast3r_engine.localisation.query_clock import QueryClock
 from mast3r_engine.localisation.reference import Reference
 from mast3r_engine.localisation.subpixel import SHARED_ERROR, refine_matches
 from mast3r_engine.matching import DescribedView, described, match_symmetric
@@ -31,23 +32,42 @@ class ObservedPair:
     intrinsics_query: Intrinsics
 
 
+def observe_references(
+    query: Reference,
+    references: Sequence[Reference],
+    network: PairNetwork,
+    subsample: int,
+    metric: bool,
+    clock: QueryClock,
+) -> list[ObservedPair]:
+    """Decode and match the query with every reference, in the references' order."""
+    observed: dict[int, ObservedPair] = {}
+    for passes in decode_references(query, references, network):
+        clock.lap("decode")
+        k = passes.j - 1
+        observed[k] = observe(query, references[k], passes, subsample, metric)
+        clock.lap("match")
+    return [observed[k] for k in range(len(references))]
+
+
 def decode_references(
     query: Reference,
     references: Sequence[Reference],
     network: PairNetwork,
-) -> list[PairPasses]:
-    """Decode the query with every reference, both orders, in batches; in the references' order. The query is image 0."""
+) -> Iterator[PairPasses]:
+    """Decode the query with every reference, both orders, in batches; the query is image 0, reference k image k + 1.
+
+    Batch after batch, so that no more than one batch's dense maps are in memory however many references there are.
+    """
     photos = [query, *references]
     store = TokenStore(len(photos))
     for index, photo in enumerate(photos):
-        store.put(index, photo.encoded)
+        store.put(index, replace(photo.encoded, tokens=photo.encoded.tokens.to(query.encoded.tokens)))
     shapes = [store.shape(k) for k in range(len(photos))]
     names = [photo.name for photo in photos]
-    passes: list[PairPasses] = []
     pairs = [(QUERY, k) for k in range(1, len(photos))]
     for batch in plan_batches(pairs, shapes, pixels_per_batch(device_of(network))):
-        passes += decode_pairs(network, store, batch, names)
-    return sorted(passes, key=lambda pair: pair.j)
+        yield from decode_pairs(network, store, batch, names)
 
 
 def observe(
