@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "M3R_"
@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     s3_region: str | None = None
     s3_access_key: str | None = None
     s3_secret_key: str | None = Field(default=None, repr=False)
+    s3_timeout_s: float = 20.0  # a server that sends nothing for so long counts as away
+    s3_multipart_bytes: int = 16 * 2**20  # larger objects are sent in parts of this size, at least 5 MiB
     min_free_disk_bytes: int = 512 * 2**20  # a directory store refuses new objects below this
 
     host: str = "127.0.0.1"
@@ -31,7 +33,8 @@ class Settings(BaseSettings):
     public_base_url: str | None = None
     root_path: str = ""  # the proxy's prefix
     cors_origins: tuple[str, ...] = ()
-    api_key_sha256s: tuple[str, ...] = ()  # hex hashes of bearer keys; none: loopback only
+    api_key_sha256s: tuple[str, ...] = ()  # hex hashes of bearer keys beside those of `m3r keys`; none at all: loopback only
+    signed_link_s: float = 900.0  # a link that a browser follows without a key works so long, twice that at most
 
     max_photos: int = 200
     max_photo_bytes: int = 50 * 10**6
@@ -50,7 +53,30 @@ class Settings(BaseSettings):
     retention_days: float = 7.0
     tombstone_days: float = 30.0  # a deleted job is still answered with 410 for so long
     capture_expiry_h: float = 48.0
+    upload_expiry_s: float = 3600.0  # URLs for direct upload work so long; what is not completed in twice that is removed
+    webhook_key: SecretStr | None = None  # webhook secrets are derived from it and sealed with it; None: one in the object store
+    webhook_allow_http: bool = False  # without TLS, for receivers in a network of one's own
+    webhook_allowed_networks: tuple[str, ...] = ()  # such as 10.1.0.0/16: receivers there are reached although not public
+    webhook_timeout_s: float = 15.0  # of one try, from the name's resolution to the answer's headers
+    webhook_max_attempts: int = 12
+    webhook_max_age_h: float = 72.0  # an event is given up after so long, or after so many tries
+    webhook_retry_first_s: float = 5.0  # pause before the second try; each further one is three times as long, six hours at most
     idempotency_lease_s: float = 20.0  # a try under an Idempotency-Key that was not heard for so long counts as dead
+
+    max_references: int = 32  # of one query
+    max_kept_references: int = 10_000  # of one tenant
+    max_kept_maps: int = 100  # of one tenant
+    reference_retention_days: float = 30.0
+    map_retention_days: float = 30.0
+    localisation_engine: str = "services.worker.localisation_engine:load_localisation_engine"  # module:function(settings)
+    localisation_deadline_ms: int = 10_000  # of a query that names none
+    localisation_max_deadline_ms: int = 60_000
+    localisation_batch: int = 4  # queries that wait are taken together, at most so many
+    localisation_max_waiting: int = 64
+    localisation_queue_bytes: int = 256 * 2**20  # photographs of queries that wait, in Redis
+    localisation_max_photo_bytes: int = 10 * 10**6
+    localisation_cache_bytes: int = 2 * 2**30  # of encoded references and of maps in the worker's memory, each
+    localisation_threads: int | None = None  # CPU threads of the localisation worker; None: all
 
     engine: str = "services.worker.engine:load_engine"  # module:function(settings) -> Engine
     checkpoint: str = "default"

@@ -30,6 +30,26 @@ def capture_entry(capture_id: str, name: str) -> str:
     return f"captures/{capture_id}/entries/{name}.json"
 
 
+def uploads_prefix(capture_id: str) -> str:
+    """What was uploaded directly for a capture and is not part of it yet."""
+    return f"captures/{capture_id}/uploads/"
+
+
+def upload_prefix(capture_id: str, upload_id: str) -> str:
+    """Everything that belongs to a direct upload."""
+    return f"captures/{capture_id}/uploads/{upload_id}/"
+
+
+def upload_document(capture_id: str, upload_id: str) -> str:
+    """What was announced for a direct upload."""
+    return f"captures/{capture_id}/uploads/{upload_id}/upload.json"
+
+
+def upload_file(capture_id: str, upload_id: str, place: int) -> str:
+    """What came as the file at this place of a direct upload; nobody has looked at it yet."""
+    return f"captures/{capture_id}/uploads/{upload_id}/files/{place}"
+
+
 JOBS_PREFIX = "jobs/"
 
 
@@ -56,3 +76,80 @@ def attempt_prefix(job_id: str, token: str) -> str:
 def artifact(job_id: str, token: str, name: str) -> str:
     """One artefact of one attempt."""
     return f"jobs/{job_id}/attempts/{token}/{name}"
+
+
+ACCESS_PREFIX = "access/"
+ACCESS_KEYS_PREFIX = "access/keys/"
+ACCESS_TENANTS_PREFIX = "access/tenants/"
+ACCESS_SIGNING_PREFIX = "access/signing/"
+
+
+def access_key(sha256: str) -> str:
+    """What is known of a bearer key, under its SHA-256."""
+    return f"{ACCESS_KEYS_PREFIX}{sha256}.json"
+
+
+def access_tenant(name: str) -> str:
+    """What a tenant may use."""
+    return f"{ACCESS_TENANTS_PREFIX}{name}.json"
+
+
+def webhook_key() -> str:
+    """What webhook secrets are derived from and sealed with, unless the settings have a key."""
+    return f"{ACCESS_PREFIX}webhook-key"
+
+
+def access_signing(secret_id: str) -> str:
+    """A secret that links are signed with."""
+    return f"{ACCESS_SIGNING_PREFIX}{secret_id}.json"
+
+
+def capture_thumbnail(capture_id: str, name: str) -> str:
+    """A small picture of a photograph, made when it is first asked for."""
+    return f"captures/{capture_id}/thumbnails/{name}.jpg"
+
+
+REFERENCES_PREFIX = "references/"
+
+
+def reference_prefix(reference_id: str) -> str:
+    """Everything that belongs to a reference photograph."""
+    return f"references/{reference_id}/"
+
+
+def reference_document(reference_id: str) -> str:
+    """What a reference is."""
+    return f"references/{reference_id}/reference.json"
+
+
+def reference_image(reference_id: str) -> str:
+    """Its photograph, so that another checkpoint can encode it anew."""
+    return f"references/{reference_id}/image"
+
+
+def reference_encoding(reference_id: str, fingerprint: str) -> str:
+    """Its encoding by one network."""
+    return f"references/{reference_id}/encodings/{fingerprint}"
+
+
+MAPS_PREFIX = "maps/"
+
+
+def map_prefix(map_id: str) -> str:
+    """Everything that belongs to a map."""
+    return f"maps/{map_id}/"
+
+
+def map_document(map_id: str) -> str:
+    """What a map is."""
+    return f"maps/{map_id}/map.json"
+
+
+def map_build_prefix(map_id: str, build: str) -> str:
+    """All files of one build; readers see them once the record names the build."""
+    return f"maps/{map_id}/builds/{build}/"
+
+
+def map_file(map_id: str, build: str, name: str) -> str:
+    """One file of one build."""
+    return f"maps/{map_id}/builds/{build}/{name}"
