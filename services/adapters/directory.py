@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,7 @@ from services.adapters.objects import (
     ObjectExists,
     ObjectNotFound,
     OutOfSpace,
+    PresignedPut,
     StorageUnavailable,
     StoredObject,
     check_key,
@@ -108,6 +110,20 @@ class DirectoryStore:
 
     def presign(self, key: str, expires_s: float, download_name: str | None = None) -> str | None:  # noqa: ARG002
         return None
+
+    def presign_put(self, key: str, expires_s: float, size: int, sha256: str) -> PresignedPut | None:  # noqa: ARG002
+        return None
+
+    def remove_unfinished(self, begun_before: datetime) -> int:
+        removed = 0
+        with storage_errors(str(self.root)):
+            for parent, _, names in os.walk(self.root):
+                for part in (Path(parent) / name for name in names if name.startswith(PART)):
+                    with contextlib.suppress(FileNotFoundError):  # its writer has just finished
+                        if part.stat().st_mtime < begun_before.timestamp():
+                            part.unlink()
+                            removed += 1
+        return removed
 
     def check(self) -> None:
         with storage_errors(str(self.root)):

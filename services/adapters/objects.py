@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from services.adapters.settings import Settings
@@ -52,6 +53,14 @@ class StoredObject:
     sha256: str
 
 
+@dataclass(frozen=True)
+class PresignedPut:
+    """A URL that takes one object without credentials, and the headers that must be sent with it."""
+
+    url: str
+    headers: dict[str, str]
+
+
 class ObjectStore(Protocol):
     """Objects by key. Synchronous and thread-safe; an object appears whole or not at all."""
 
@@ -83,6 +92,15 @@ class ObjectStore(Protocol):
 
     def presign(self, key: str, expires_s: float, download_name: str | None = None) -> str | None:
         """Give a URL that reads the object without credentials; None where the store has no URLs."""
+
+    def presign_put(self, key: str, expires_s: float, size: int, sha256: str) -> PresignedPut | None:
+        """Give a URL that takes an object of this size and SHA-256 (hex); None where the store has no URLs.
+
+        A server that does not check sums may let other bytes of this size pass: whoever reads the object verifies it.
+        """
+
+    def remove_unfinished(self, begun_before: datetime) -> int:
+        """Remove what writers that died have left of objects; nobody ever saw it. Says how many there were."""
 
     def check(self) -> None:
         """Raise StorageUnavailable or OutOfSpace unless the store can be written."""

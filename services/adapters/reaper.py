@@ -24,6 +24,7 @@ from services.adapters.retention import forget_job, remove_data, remove_strays
 from services.adapters.settings import Settings
 from services.adapters.submission import ring
 from services.adapters.transitions import job_error
+from services.adapters.upload_reaping import reap_uploads
 from services.contract.codes import JobErrorCode
 from services.contract.jobs import JobRecord
 
@@ -47,6 +48,7 @@ class ReapReport:
     deleted: int = 0  # data removed: retention over, or asked for
     forgotten: int = 0  # tombstones removed
     captures: int = 0  # captures removed: their time was over, or nobody knew them
+    uploads: int = 0  # direct uploads whose time was over
 
 
 def reap_once(store: JobStore, queue: JobQueue, objects: ObjectStore, settings: Settings) -> ReapReport:
@@ -63,10 +65,11 @@ def reap_once(store: JobStore, queue: JobQueue, objects: ObjectStore, settings: 
         deleted = sum(_each(store, "purges", now, lambda record: _purge(record, store, documents, objects)))
         forgotten = sum(_each(store, "expiry", now, lambda record: _end_retention(record, store, objects), unmark=False))
         captures = reap_captures(store, objects, settings)
+        uploads = reap_uploads(store, objects)
     except ObjectStoreError as error:
         log.warning("the object store does not answer; its part of the pass is left for later: %s", error)
         return ReapReport(restored, lost, expired, resent)
-    return ReapReport(restored, lost, expired, resent, documented, strays, deleted, forgotten, captures)
+    return ReapReport(restored, lost, expired, resent, documented, strays, deleted, forgotten, captures, uploads)
 
 
 def recover_from_restart(store: JobStore, documents: JobDocuments) -> int:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from anyio import to_thread
 from fastapi import Request
-from pydantic import ValidationError
 
 from services.adapters.job_store import CaptureGone
 from services.api.acceptance import Accepted, accept_record, fingerprint, new_record
-from services.api.body import body_chunks
 from services.api.capture_access import capture_gone, find_capture
-from services.api.multipart_body import MAX_TEXT_BYTES, too_large
+from services.api.json_body import read_json
 from services.api.options_check import check_pairs
-from services.api.problems import ProblemError, invalid_field, json_pointer
+from services.api.problems import ProblemError, invalid_field
 from services.api.submission_form import JobRequest, read_form
 from services.api.wiring import Services
 from services.contract.captures import ReconstructionRequest
@@ -70,30 +67,9 @@ class CaptureSubmission:
 
 async def receive_json(request: Request, services: Services, tenant: str) -> CaptureSubmission:
     """Read a submission on a capture; raises ProblemError."""
-    body = bytearray()
-    async for chunk in body_chunks(request):
-        body += chunk
-        if len(body) > MAX_TEXT_BYTES:
-            raise too_large("", f"the body has more than {MAX_TEXT_BYTES} bytes, the limit")
-    asked = _read(bytes(body))
+    asked = await read_json(request, ReconstructionRequest)
     wanted = read_form(_as_form(asked))  # one check for both kinds of submission
     return CaptureSubmission(asked.capture_id, wanted, services, tenant, request.state.request_id)
-
-
-def _read(body: bytes) -> ReconstructionRequest:
-    try:
-        return ReconstructionRequest.model_validate(_parse(body), strict=True)
-    except ValidationError as error:
-        errors = [FieldError(pointer=json_pointer(e["loc"]), message=str(e["msg"])) for e in error.errors()]
-        detail = "; ".join(f"{e.pointer.lstrip('/')}: {e.message}" for e in errors)
-        raise ProblemError(422, ProblemCode.INVALID_REQUEST, detail, errors) from None
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError(400, ProblemCode.INVALID_REQUEST, f"the body is not JSON: {error}") from None
 
 
 def _as_form(asked: ReconstructionRequest) -> dict[str, list[str]]:

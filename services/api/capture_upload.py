@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from typing import BinaryIO, cast
 
@@ -45,11 +46,11 @@ def _check_before(services: Services, tenant: str, capture_id: str, name: str, l
     if safe_photo_name(name) != name:
         raise invalid_field("/path/name", f"{name[:50]!r} cannot be a name here; {safe_photo_name(name) or 'photo.jpg'!r} could")
     if length > settings.max_photo_bytes:
-        raise _photo_too_large(settings.max_photo_bytes)
+        raise photo_too_large(settings.max_photo_bytes)
     if any(image.name == name for image in state.images):
         return  # the bytes decide whether it is the same
     if state.frozen:
-        raise _frozen(capture_id)
+        raise capture_frozen(capture_id)
     if name not in state.pending:
         check_count(len(state.images) + len(state.pending) + 1, settings.max_photos)
         _check_room_in(state, length, settings.max_capture_bytes)
@@ -61,7 +62,7 @@ async def _spool(request: Request, file: BinaryIO, sums: BodySums, limit: int) -
     async for chunk in body_chunks(request):
         size += len(chunk)
         if size > limit:
-            raise _photo_too_large(limit)
+            raise photo_too_large(limit)
         sums.update(chunk)
         buffer += chunk
         if len(buffer) >= SPOOL_BYTES:  # beyond it the spool is a file: never written on the event loop
@@ -71,8 +72,17 @@ async def _spool(request: Request, file: BinaryIO, sums: BodySums, limit: int) -
 
 
 def _take(services: Services, capture_id: str, name: str, file: BinaryIO, sums: BodySums) -> tuple[ImageInput, bool]:
-    sha256 = sums.check()
-    size = file.tell()
+    return take_photo(services, capture_id, name, file, sums.check())
+
+
+def take_photo(services: Services, capture_id: str, name: str, file: BinaryIO, sha256: str) -> tuple[ImageInput, bool]:
+    """Inspect a photograph whose bytes are all there and enter it into a capture; says whether it is new. Blocks.
+
+    Raises:
+        ProblemError: it is no photograph that is allowed, or the capture does not take it.
+        ObjectStoreError: nothing was taken.
+    """
+    size = file.seek(0, os.SEEK_END)
     try:
         header = inspect_photo(file, services.settings.max_photo_pixels)
     except UnusablePhotoError as error:
@@ -99,28 +109,31 @@ def _refusal(refused: PhotoRefused, capture_id: str, name: str, services: Servic
         detail = f"other bytes have the name {name!r} in this capture; send these under another name"
         return ProblemError(409, ProblemCode.NAME_TAKEN, detail)
     if refused.reason == "frozen":
-        return _frozen(capture_id)
+        return capture_frozen(capture_id)
     if refused.reason == "too_many":
         limit = services.settings.max_photos
         return invalid_field("/images", f"the capture has {limit} photographs, the limit", ProblemCode.TOO_MANY_IMAGES)
     if refused.reason == "too_large":
-        return _capture_too_large(services.settings.max_capture_bytes)
+        return capture_too_large(services.settings.max_capture_bytes)
     return capture_gone(capture_id)
 
 
 def _check_room_in(state: CaptureState, length: int, limit: int) -> None:
     if state.bytes + length > limit:
-        raise _capture_too_large(limit)
+        raise capture_too_large(limit)
 
 
-def _capture_too_large(limit: int) -> ProblemError:
+def capture_too_large(limit: int) -> ProblemError:
+    """With this photograph the capture would be too large."""
     return too_large("", f"with this photograph the capture would have more than {limit} bytes, the limit")
 
 
-def _photo_too_large(limit: int) -> ProblemError:
+def photo_too_large(limit: int) -> ProblemError:
+    """The photograph alone is too large."""
     return too_large("", f"the photograph has more than {limit} bytes, the limit")
 
 
-def _frozen(capture_id: str) -> ProblemError:
+def capture_frozen(capture_id: str) -> ProblemError:
+    """The capture takes no more photographs."""
     detail = f"a job was made of capture {capture_id}; it takes no more photographs. Make a new capture"
     return ProblemError(409, ProblemCode.CAPTURE_FROZEN, detail)

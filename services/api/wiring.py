@@ -19,6 +19,7 @@ from services.adapters.objects import ObjectStore, ObjectStoreError, open_store
 from services.adapters.queue import JobQueue
 from services.adapters.reaper import ReaperThread
 from services.adapters.settings import Settings
+from services.adapters.upload_store import UploadStore
 from services.adapters.worker_registry import WorkerRegistry
 from services.api.auth import Caller, authorize
 from services.api.job_watch import JobWatch
@@ -37,6 +38,7 @@ class Services:
     jobs: AsyncJobStore
     blocking_jobs: JobStore  # the same jobs, for threads
     captures: CaptureStore
+    uploads: UploadStore
     documents: JobDocuments
     queue: JobQueue
     idempotency: IdempotencyStore
@@ -66,6 +68,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             jobs=jobs,
             blocking_jobs=blocking_jobs,
             captures=CaptureStore(blocking_jobs, objects),
+            uploads=UploadStore(blocking_jobs, objects),
             documents=JobDocuments(blocking_jobs, objects),
             queue=queue,
             idempotency=IdempotencyStore(settings, jobs.redis),

@@ -126,6 +126,8 @@ PROTECTED = [
     ("GET", "/v1/captures/cap_1"),
     ("DELETE", "/v1/captures/cap_1"),
     ("PUT", "/v1/captures/cap_1/images/scene.ply"),
+    ("POST", "/v1/captures/cap_1/uploads"),
+    ("POST", "/v1/captures/cap_1/uploads/upl_1/complete"),
     ("GET", "/v1/jobs/job_1/events"),
     ("GET", "/v1/jobs/job_1/artifacts"),
     ("GET", "/v1/jobs/job_1/artifacts.zip"),
@@ -158,7 +160,13 @@ def test_a_client_that_is_refused_can_still_read_why(keyed: Api) -> None:
 def test_every_route_is_protected_or_known_to_be_open(keyed: Api) -> None:
     document = keyed.http.get("/openapi.json").json()
     operations = {
-        (m.upper(), p.replace("{job_id}", "job_1").replace("{capture_id}", "cap_1").replace("{name}", "scene.ply"))
+        (
+            m.upper(),
+            p.replace("{job_id}", "job_1")
+            .replace("{capture_id}", "cap_1")
+            .replace("{name}", "scene.ply")
+            .replace("{upload_id}", "upl_1"),
+        )
         for p, ms in document["paths"].items()
         for m in ms
     }

@@ -18,7 +18,7 @@ from services.adapters.settings import Settings
 from services.api.capture_access import view_capture
 from services.api.job_views import view_job
 from services.api.problems import ProblemError, problem_response
-from services.contract import captures, events, info, jobs, pages, problems
+from services.contract import captures, events, info, jobs, pages, problems, uploads
 from services.contract.codes import JobErrorCode, ProblemCode
 from services.contract.event_stream import GapEvent, StatusEvent
 from services.contract.states import JobStatus
@@ -124,6 +124,13 @@ def messages() -> dict[str, BaseModel]:
         "job.retry": _job({"retry_of": "job_01996a00-0000-7000-8000-000000000009"}, position=0),
         "capture": view_capture(CAPTURE, BASE, Settings()),
         "record.capture": CAPTURE.record,
+        "upload": uploads.Upload(
+            id="upl_01996a00-0000-7000-8000-000000000007",
+            capture_id=CAPTURE.record.id,
+            expires_at=LATER,
+            files=[uploads.UploadTarget(name="a.jpg", url="https://s3.example/b/k?X-Amz-Signature=0", headers={"x-amz-a": "b"})],
+            links={"complete": f"{BASE}/v1/captures/{CAPTURE.record.id}/uploads/upl_01996a00-0000-7000-8000-000000000007/complete"},
+        ),
         "job-page": pages.JobPage(items=[queued], next_cursor=JOB),
         "artifact-link": pages.ArtifactLink(**RESULT.artifacts[0].model_dump(), url=f"{BASE}/v1/jobs/{JOB}/artifacts/scene.ply"),
         "event.status": StatusEvent(status=JobStatus.FAILED, terminal=True, version=4, attempt=1, error=FAILURE),
