@@ -53,6 +53,7 @@ def view_capture(state: CaptureState, base: str, settings: Settings) -> Capture:
         links={
             "self": capture,
             "image": f"{capture}/images/{{name}}",
+            "signed": f"{capture}/links",
             "reconstructions": f"{base}/v1/reconstructions",
             **{job_id: job_url(base, job_id) for job_id in state.jobs},
         },

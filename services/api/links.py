@@ -32,6 +32,11 @@ def artifact_url(base: str, job_id: str, name: str) -> str:
     return f"{base}/v1/jobs/{job_id}/artifacts/{quote(name)}"
 
 
+def thumbnail_url(owner: str, name: str) -> str:
+    """A small picture of a photograph of a job or capture, given its URL."""
+    return f"{owner}/images/{quote(name)}/thumbnail"
+
+
 def job_links(base: str, job_id: str, retry_of: str | None = None) -> dict[str, str]:
     """Everything one can do with a job."""
     job = job_url(base, job_id)
@@ -42,5 +47,6 @@ def job_links(base: str, job_id: str, retry_of: str | None = None) -> dict[str, 
         "retry": f"{job}/retry",
         "artifacts": f"{job}/artifacts",
         "archive": f"{job}/artifacts.zip",
+        "signed": f"{job}/links",
     }
     return links if retry_of is None else {**links, "retry_of": job_url(base, retry_of)}

@@ -15,6 +15,8 @@ from services.adapters.capture_store import CaptureStore
 from services.adapters.idempotency import IdempotencyStore
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
+from services.adapters.key_store import KeyStore
+from services.adapters.link_secrets import LinkSecrets
 from services.adapters.objects import ObjectStore, ObjectStoreError, open_store
 from services.adapters.queue import JobQueue
 from services.adapters.reaper import ReaperThread
@@ -23,7 +25,9 @@ from services.adapters.upload_store import UploadStore
 from services.adapters.worker_registry import WorkerRegistry
 from services.api.auth import Caller, authorize
 from services.api.job_watch import JobWatch
+from services.api.keyring import Keyring
 from services.api.metrics import Metrics
+from services.api.signed_links import LinkSigner
 
 UPLOAD_THREADS = 8  # photographs inspected and stored at a time
 STORE_THREADS = 16  # reads of the object store at a time
@@ -45,6 +49,8 @@ class Services:
     workers: WorkerRegistry
     watch: JobWatch
     metrics: Metrics
+    keyring: Keyring
+    links: LinkSigner
     upload_threads: CapacityLimiter
     store_threads: CapacityLimiter
 
@@ -75,6 +81,8 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             workers=WorkerRegistry(settings, blocking_jobs.redis),
             watch=watch,
             metrics=metrics,
+            keyring=Keyring(settings, KeyStore(objects)),
+            links=LinkSigner(LinkSecrets(objects), settings.signed_link_s),
             upload_threads=CapacityLimiter(UPLOAD_THREADS),
             store_threads=CapacityLimiter(STORE_THREADS),
         )

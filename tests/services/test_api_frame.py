@@ -128,6 +128,10 @@ PROTECTED = [
     ("PUT", "/v1/captures/cap_1/images/scene.ply"),
     ("POST", "/v1/captures/cap_1/uploads"),
     ("POST", "/v1/captures/cap_1/uploads/upl_1/complete"),
+    ("GET", "/v1/captures/cap_1/links"),
+    ("GET", "/v1/captures/cap_1/images/scene.ply/thumbnail"),
+    ("GET", "/v1/jobs/job_1/links"),
+    ("GET", "/v1/jobs/job_1/images/scene.ply/thumbnail"),
     ("GET", "/v1/jobs/job_1/events"),
     ("GET", "/v1/jobs/job_1/artifacts"),
     ("GET", "/v1/jobs/job_1/artifacts.zip"),
@@ -178,13 +182,14 @@ def test_health_needs_no_key(keyed: Api) -> None:
     assert keyed.http.get("/healthz/ready").status_code == 200
 
 
-def test_without_a_key_the_service_stays_on_the_loopback() -> None:
+def test_without_a_key_the_service_stays_on_the_loopback(settings: Settings) -> None:
     for host in ("127.0.0.1", "localhost", "::1", "127.8.9.1"):
-        check_bind(Settings(host=host))
+        check_bind(settings.model_copy(update={"host": host}))
     for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", ""):
+        beyond = settings.model_copy(update={"host": host})
         with pytest.raises(OpenBindError, match="no API key is set"):
-            check_bind(Settings(host=host))
-        check_bind(Settings(host=host, api_key_sha256s=("0" * 64,)))
+            check_bind(beyond)
+        check_bind(beyond.model_copy(update={"api_key_sha256s": ("0" * 64,)}))
 
 
 @pytest.fixture
