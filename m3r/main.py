@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from m3r.keys import keys_app
+
 app = typer.Typer(
     name="m3r",
     no_args_is_help=True,
@@ -20,6 +22,7 @@ checkpoint_app = typer.Typer(no_args_is_help=True, help="Look at network weights
 app.add_typer(checkpoint_app, name="checkpoint")
 eval_app = typer.Typer(no_args_is_help=True, help="Measure the engine on public benchmarks.")
 app.add_typer(eval_app, name="eval")
+app.add_typer(keys_app, name="keys")
 
 PhotoFolder = Annotated[Path, typer.Argument(help="A folder of photographs, or one photograph.", exists=True)]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Where the results go; made when missing.")]

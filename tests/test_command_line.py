@@ -18,7 +18,19 @@ from mast3r_engine.checkpoints.packaged import PACKAGED, packaged_names
 
 ROOT = Path(__file__).resolve().parents[1]
 DESK = ROOT / "examples" / "desk"
-COMMANDS = ["serve", "worker", "reconstruct", "submit", "demo", "train", "checkpoint info", "eval mapfree"]
+COMMANDS = [
+    "serve",
+    "worker",
+    "reconstruct",
+    "submit",
+    "demo",
+    "train",
+    "checkpoint info",
+    "eval mapfree",
+    "keys create",
+    "keys list",
+    "keys revoke",
+]
 
 
 def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
