@@ -134,6 +134,10 @@ class AsyncJobStore:
         entries = await self.redis.xrange(self.prefix + "events:" + job_id, "-", "+", count=1)
         return entries[0][0] if entries else None
 
+    async def count_open_webhooks(self) -> int:
+        """Say how many jobs have events that their webhooks have not been told."""
+        return int(await self.redis.zcard(self.prefix + "hooks"))
+
     async def counts(self) -> dict[str, int]:
         """Say how many jobs are queued and running."""
         pipe = self.redis.pipeline(transaction=False)

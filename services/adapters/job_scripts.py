@@ -8,6 +8,7 @@ All keys begin with one prefix and are made inside the scripts, so one Redis (or
     leases          by expiry                dirty      durable copy is behind                      strays      leftovers
     expiry          end of retention         purges     data to remove                              server      run id last seen
     capture:<id>:jobs   the jobs that use a capture and are not deleted
+    hooks           jobs with events to deliver, by when to try; see `webhook_outbox`      hooks:<id>, hooks:<id>:open
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import cache
 from importlib import resources
 
 from services.adapters.settings import Settings
+from services.adapters.webhook_events import entry_of, write_entry
 from services.contract.jobs import JobRecord
 from services.contract.states import JobStatus
 
@@ -38,7 +40,7 @@ def swap_arguments(
 ) -> list[str]:
     """Say what `swap.lua` must know about the next record; `requires`: see `JobStore.create`."""
     queued = record.status is JobStatus.QUEUED
-    facts = {
+    facts: dict[str, object] = {
         "id": record.id,
         "tenant": record.tenant,
         "capture": record.capture_id,
@@ -60,7 +62,15 @@ def swap_arguments(
     if record.terminal:
         facts["expires_ms"] = _expires_ms(record, settings)
         facts["stray_ms"] = round(settings.stray_grace_s * 1000)
-    return [settings.key_prefix, json.dumps(facts), record.model_dump_json(), _status_event(record)]
+    entry = entry_of(record, settings)
+    if entry is not None:
+        facts["hook"] = {
+            "sequence": entry.sequence,
+            "at_ms": entry.at_ms,
+            "max_age_ms": round(settings.webhook_max_age_h * 3_600_000),
+        }
+    outgoing = write_entry(entry) if entry is not None else ""
+    return [settings.key_prefix, json.dumps(facts), record.model_dump_json(), _status_event(record), outgoing]
 
 
 def to_ms(moment: datetime) -> int:

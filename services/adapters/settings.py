@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "M3R_"
@@ -54,9 +54,10 @@ class Settings(BaseSettings):
     tombstone_days: float = 30.0  # a deleted job is still answered with 410 for so long
     capture_expiry_h: float = 48.0
     upload_expiry_s: float = 3600.0  # URLs for direct upload work so long; what is not completed in twice that is removed
-    webhook_key: SecretStr | None = None  # webhook secrets are derived from it and sealed with it; None: one in the object store
+    webhook_key: str | None = Field(default=None, repr=False)  # seals webhook secrets; None: one that the object store keeps
     webhook_allow_http: bool = False  # without TLS, for receivers in a network of one's own
     webhook_allowed_networks: tuple[str, ...] = ()  # such as 10.1.0.0/16: receivers there are reached although not public
+    webhook_ca_file: str | None = None  # certificates (PEM) that receivers are trusted by; None: the usual authorities
     webhook_timeout_s: float = 15.0  # of one try, from the name's resolution to the answer's headers
     webhook_max_attempts: int = 12
     webhook_max_age_h: float = 72.0  # an event is given up after so long, or after so many tries

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from services.adapters.webhook_events import event_type
 from services.contract.codes import RETRYABLE, JobErrorCode
 from services.contract.jobs import Attempt, JobError, JobRecord, JobResult
 from services.contract.states import JobStatus, may_follow
@@ -99,6 +100,7 @@ def delete(record: JobRecord, now: datetime) -> JobRecord | None:
     if not record.terminal or record.deleted_at is not None:
         return None
     empty: dict[str, Any] = {"images": [], "labels": {}, "options": {}, "warnings": [], "result": None, "error": None}
+    empty["webhook"] = None
     return record.model_copy(update={"version": record.version + 1, "deleted_at": now, **empty})
 
 
@@ -110,6 +112,9 @@ def job_error(code: JobErrorCode, message: str, hint: str | None = None) -> JobE
 def _step(record: JobRecord, following: JobStatus, **changes: Any) -> JobRecord:
     if not may_follow(record.status, following):
         raise ValueError(f"job {record.id} is {record.status}; it cannot become {following}")
+    webhook = record.webhook
+    if webhook is not None and event_type(following) in webhook.events:
+        changes["webhook"] = webhook.model_copy(update={"sequence": webhook.sequence + 1})
     return record.model_copy(update={"status": following, "version": record.version + 1, **changes})
 
 

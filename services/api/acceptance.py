@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -49,7 +49,8 @@ class Submission(Protocol):
 
 def fingerprint(wanted: JobRequest, photos: Sequence[object]) -> str:
     """A digest of what is wanted and of the photographs, each as its name and SHA-256, or the capture they are in."""
-    facts = json.dumps([asdict(wanted), photos], sort_keys=True, separators=(",", ":"))
+    wishes = asdict(replace(wanted, webhook=None)) | {"webhook": wanted.webhook.model_dump() if wanted.webhook else None}
+    facts = json.dumps([wishes, photos], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
@@ -72,6 +73,7 @@ def new_record(
         queued_at=now,
         deadline_at=None if wanted.deadline_s is None else now + timedelta(seconds=wanted.deadline_s),
         retention_until=now + timedelta(days=settings.retention_days),
+        webhook=wanted.webhook,
     )
 
 
@@ -87,6 +89,7 @@ def accept_record(
         CaptureGone: the photographs are not to be had any more.
         ObjectStoreError, redis.RedisError: a store failed; nothing was accepted.
     """
+    record = record.model_copy(update={"request_id": request_id})
     try:
         submit_job(record, services.blocking_jobs, services.documents, services.queue, requires)
     except JobExists:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from anyio import to_thread
 from fastapi import Request
@@ -69,6 +70,7 @@ async def receive_json(request: Request, services: Services, tenant: str) -> Cap
     """Read a submission on a capture; raises ProblemError."""
     asked = await read_json(request, ReconstructionRequest)
     wanted = read_form(_as_form(asked))  # one check for both kinds of submission
+    wanted = replace(wanted, webhook=await services.webhook_door.admit(asked.webhook, tenant))
     return CaptureSubmission(asked.capture_id, wanted, services, tenant, request.state.request_id)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.api.links import job_links
 from services.contract.jobs import Attempt, AttemptView, Job, JobRecord, ProgressReport, QueueInfo
 from services.contract.states import JobStatus
+from services.contract.webhooks import WebhookView
 
 
 def view_job(record: JobRecord, base: str, progress: ProgressReport | None, position: int | None) -> Job:
@@ -19,6 +20,10 @@ def view_job(record: JobRecord, base: str, progress: ProgressReport | None, posi
     running = record.status in (JobStatus.RUNNING, JobStatus.CANCELING)
     shown = progress if running or record.terminal else None
     queued = record.status == JobStatus.QUEUED and position is not None
+    webhook = record.webhook
+    links = job_links(base, record.id, record.retry_of)
+    if webhook is not None:
+        links["deliveries"] = f"{links['self']}/deliveries"
     return Job(
         id=record.id,
         capture_id=record.capture_id,
@@ -44,7 +49,8 @@ def view_job(record: JobRecord, base: str, progress: ProgressReport | None, posi
         scale=result.scale if result is not None else None,
         quality=result.quality if result is not None else None,
         warnings=_unique(record.warnings + (result.warnings if result is not None else [])),
-        links=job_links(base, record.id, record.retry_of),
+        webhook=None if webhook is None else WebhookView(url=webhook.url, events=webhook.events),
+        links=links,
     )
 
 

@@ -22,6 +22,10 @@ class Metrics:
         self.accepted = Counter("m3r_jobs_accepted_total", "Jobs accepted", registry=self.registry)
         self.refused = Counter("m3r_submissions_refused_total", "Submissions refused", ["code"], registry=self.registry)
         self.uploaded = Counter("m3r_upload_bytes_total", "Bytes of photographs stored", registry=self.registry)
+        self.webhooks = Counter(
+            "m3r_webhook_tries_total", "Tries at delivering an event, by what became of it", ["outcome"], registry=self.registry
+        )
+        self.webhooks_open = Gauge("m3r_webhook_jobs_open", "Jobs with events to deliver", registry=self.registry)
         self.queued = Gauge("m3r_jobs_queued", "Jobs that wait", registry=self.registry)
         self.running = Gauge("m3r_jobs_running", "Jobs that a worker holds", registry=self.registry)
         self.watchers = Gauge("m3r_job_watchers", "Long polls and event streams that wait", registry=self.registry)

@@ -72,6 +72,7 @@ def repeat(before: JobRecord, job_id: str, now: datetime, retention_days: float)
         queued_at=now,
         deadline_at=deadline_at,
         retention_until=now + timedelta(days=retention_days),
+        webhook=before.webhook.model_copy(update={"sequence": 0}) if before.webhook else None,
     )
 
 

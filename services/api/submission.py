@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 
 from anyio import to_thread
@@ -20,6 +21,7 @@ from services.api.photo_intake import PhotoIntake, PhotoStore, check_count
 from services.api.problems import ProblemError, invalid_field
 from services.api.submission_form import TEXT_FIELDS, JobRequest, read_form
 from services.api.upload_lanes import UploadLanes
+from services.api.webhook_door import read_webhook
 from services.api.wiring import Services
 from services.contract.codes import ProblemCode
 from services.contract.ids import new_id
@@ -70,7 +72,7 @@ async def receive_form(request: Request, services: Services, tenant: str, object
     await _check_length(request, services, objects)
     intake = PhotoIntake(new_id("cap"), objects, services.settings)
     try:
-        wanted = await _receive(content_type, body_chunks(request), intake, services)
+        wanted = await _receive(content_type, body_chunks(request), intake, services, tenant)
     except BaseException:
         await _discard(intake, services)
         raise
@@ -99,7 +101,9 @@ async def _check_length(request: Request, services: Services, objects: PhotoStor
     await to_thread.run_sync(require_room, objects, services.settings, length, limiter=services.upload_threads)
 
 
-async def _receive(content_type: str, chunks: AsyncIterator[bytes], intake: PhotoIntake, services: Services) -> JobRequest:
+async def _receive(
+    content_type: str, chunks: AsyncIterator[bytes], intake: PhotoIntake, services: Services, tenant: str
+) -> JobRequest:
     """Read the body: photographs go to the store as they come, text is kept for the end."""
     settings = services.settings
     limit = _FileLimits(settings)
@@ -116,6 +120,7 @@ async def _receive(content_type: str, chunks: AsyncIterator[bytes], intake: Phot
                 fields.setdefault(name, []).append(text)
         await lanes.finish()
     wanted = read_form(fields)
+    wanted = replace(wanted, webhook=await services.webhook_door.admit(read_webhook(fields.get("webhook", [""])[0]), tenant))
     pairs = wanted.options.get("pairs")
     # Pairs name photographs by number, so none may be left out.
     intake.settle(wanted.strict_images or bool(pairs))

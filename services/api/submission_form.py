@@ -10,8 +10,9 @@ from services.api.options_check import check_options
 from services.api.problems import invalid_field
 from services.contract.jobs import Preset
 from services.contract.outputs import OUTPUTS
+from services.contract.webhooks import Webhook
 
-TEXT_FIELDS = ("options", "preset", "outputs", "labels", "strict_images", "deadline_s")
+TEXT_FIELDS = ("options", "preset", "outputs", "labels", "strict_images", "deadline_s", "webhook")
 MAX_DEADLINE_S = 30 * 86_400
 MAX_LABELS = 32
 MAX_LABEL_CHARACTERS = 200
@@ -29,10 +30,11 @@ class JobRequest:
     labels: dict[str, str] = field(default_factory=dict)
     strict_images: bool = False
     deadline_s: float | None = None  # from acceptance; a job that has not ended by then is ended
+    webhook: Webhook | None = None  # as the record keeps it
 
 
-def read_form(fields: dict[str, list[str]]) -> JobRequest:
-    """Read the text parts; raises ProblemError that points to the one that is wrong."""
+def read_form(fields: dict[str, list[str]], webhook: Webhook | None = None) -> JobRequest:
+    """Read the text parts but for `webhook`, which was admitted before; raises ProblemError that points to the wrong one."""
     for name, values in fields.items():
         if len(values) > 1 and name != "outputs":
             raise invalid_field(f"/{name}", f"given {len(values)} times")
@@ -43,6 +45,7 @@ def read_form(fields: dict[str, list[str]]) -> JobRequest:
         labels=_labels(fields.get("labels", [""])[0]),
         strict_images=_flag("strict_images", fields.get("strict_images", [""])[0]),
         deadline_s=_deadline(fields.get("deadline_s", [""])[0]),
+        webhook=webhook,
     )
 
 

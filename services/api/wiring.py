@@ -22,11 +22,16 @@ from services.adapters.queue import JobQueue
 from services.adapters.reaper import ReaperThread
 from services.adapters.settings import Settings
 from services.adapters.upload_store import UploadStore
+from services.adapters.webhook_delivery import make_sender
+from services.adapters.webhook_outbox import WebhookOutbox
+from services.adapters.webhook_secrets import WebhookSecrets
+from services.adapters.webhook_thread import WebhookThread
 from services.adapters.worker_registry import WorkerRegistry
 from services.api.auth import Caller, authorize
 from services.api.job_watch import JobWatch
 from services.api.keyring import Keyring
 from services.api.metrics import Metrics
+from services.api.webhook_door import WebhookDoor
 from services.api.signed_links import LinkSigner
 
 UPLOAD_THREADS = 8  # photographs inspected and stored at a time
@@ -47,6 +52,8 @@ class Services:
     queue: JobQueue
     idempotency: IdempotencyStore
     workers: WorkerRegistry
+    webhook_door: WebhookDoor
+    outbox: WebhookOutbox
     watch: JobWatch
     metrics: Metrics
     keyring: Keyring
@@ -65,8 +72,12 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     queue = JobQueue(settings, blocking_jobs.redis)
     watch = JobWatch(jobs, metrics)
     reaper = ReaperThread(blocking_jobs, queue, objects, settings)
+    outbox, webhook_secrets = WebhookOutbox(blocking_jobs), WebhookSecrets(settings, objects)
+    sender = make_sender(blocking_jobs, outbox, webhook_secrets, settings)
+    webhooks = WebhookThread(sender, lambda outcome: metrics.webhooks.labels(outcome).inc())
     watch.start()
     reaper.start()
+    webhooks.start()
     try:
         yield Services(
             settings=settings,
@@ -79,6 +90,8 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             queue=queue,
             idempotency=IdempotencyStore(settings, jobs.redis),
             workers=WorkerRegistry(settings, blocking_jobs.redis),
+            webhook_door=WebhookDoor(settings, webhook_secrets),
+            outbox=outbox,
             watch=watch,
             metrics=metrics,
             keyring=Keyring(settings, KeyStore(objects)),
@@ -89,6 +102,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     finally:
         await watch.stop()
         reaper.stop()
+        await to_thread.run_sync(webhooks.stop)
         await jobs.close()
         blocking_jobs.redis.close()
 

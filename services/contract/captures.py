@@ -9,6 +9,7 @@ from pydantic import Field
 
 from services.contract.ids import CAPTURE_ID_PATTERN
 from services.contract.jobs import ImageInput, Model, Preset
+from services.contract.webhooks import WebhookRequest
 
 
 class CaptureRecord(Model):
@@ -54,3 +55,4 @@ class ReconstructionRequest(Model):
     labels: dict[str, str] = Field(default_factory=dict, description="Names and texts of your own.")
     strict_images: bool = Field(default=False, description="One photograph that cannot be decoded fails the job.")
     deadline_s: float | None = Field(default=None, description="Seconds from now.")
+    webhook: WebhookRequest | None = Field(default=None, description="Where to tell what becomes of the job.")

@@ -44,6 +44,7 @@ class ProblemCode(StrEnum):
     CONFLICT = "conflict"
     CAPTURE_FROZEN = "capture_frozen"
     NAME_TAKEN = "name_taken"
+    WEBHOOK_REFUSED = "webhook_refused"
     DIRECT_UPLOAD_UNAVAILABLE = "direct_upload_unavailable"
     UPLOAD_INCOMPLETE = "upload_incomplete"
     TOO_MANY_UPLOADS = "too_many_uploads"

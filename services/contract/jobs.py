@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.contract.codes import JobErrorCode
 from services.contract.states import TERMINAL, JobStatus
+from services.contract.webhooks import Webhook, WebhookView
 
 Preset = Literal["fast", "balanced", "accurate"]
 Stage = Literal["load", "encode", "pair", "decode", "match", "align", "fuse", "export"]
@@ -151,6 +152,8 @@ class JobRecord(Model):
     retention_until: datetime
     deleted_at: datetime | None = None  # the data is gone; the record stays as a tombstone
     token: str | None = None  # fencing token of the attempt that holds the job
+    request_id: str | None = None  # of the request that made the job: one id from the HTTP log to the worker's
+    webhook: Webhook | None = None
     attempts: list[Attempt] = Field(default_factory=list)
     error: JobError | None = None
     result: JobResult | None = None
@@ -204,4 +207,5 @@ class Job(Model):
     scale: Scale | None
     quality: Quality | None
     warnings: list[str]
+    webhook: WebhookView | None = None
     links: dict[str, str]

@@ -133,6 +133,8 @@ PROTECTED = [
     ("GET", "/v1/jobs/job_1/links"),
     ("GET", "/v1/jobs/job_1/images/scene.ply/thumbnail"),
     ("GET", "/v1/jobs/job_1/events"),
+    ("GET", "/v1/jobs/job_1/deliveries"),
+    ("POST", "/v1/jobs/job_1/deliveries/evt_1/redeliver"),
     ("GET", "/v1/jobs/job_1/artifacts"),
     ("GET", "/v1/jobs/job_1/artifacts.zip"),
     ("GET", "/v1/jobs/job_1/artifacts/scene.ply"),
@@ -169,6 +171,7 @@ def test_every_route_is_protected_or_known_to_be_open(keyed: Api) -> None:
             p.replace("{job_id}", "job_1")
             .replace("{capture_id}", "cap_1")
             .replace("{name}", "scene.ply")
+            .replace("{delivery_id}", "evt_1")
             .replace("{upload_id}", "upl_1"),
         )
         for p, ms in document["paths"].items()

@@ -1,5 +1,6 @@
 -- Compare-and-set of a job's record, with every index that follows from it.
--- ARGV: prefix, facts (JSON), document (JSON), event (JSON or ""). facts.expected = -1: the job must not exist yet.
+-- ARGV: prefix, facts (JSON), document (JSON), event (JSON or ""), what to tell the job's webhook (JSON or "").
+-- facts.expected = -1: the job must not exist yet.
 -- facts.requires: the capture itself, which must be known and not deleted, or a job that must still have it.
 -- Answers 1 when the record was written, 0 when its version was another, -1 when the capture's photographs are not to be had.
 local prefix, facts = ARGV[1], cjson.decode(ARGV[2])
@@ -54,6 +55,17 @@ if facts.expires_ms then redis.call('ZADD', prefix .. 'expiry', facts.expires_ms
 redis.call('ZADD', prefix .. 'dirty', now, id)
 if ARGV[4] ~= '' and before ~= facts.status then
   redis.call('XADD', prefix .. 'events:' .. id, 'MAXLEN', '~', facts.keep_events, '*', 'event', 'status', 'data', ARGV[4])
+end
+-- The outbox. A record that comes back into an empty Redis tells its last step again (with the same id) while that is young.
+local hooks = prefix .. 'hooks:' .. id
+if facts.deleted then
+  redis.call('DEL', hooks, hooks .. ':open')
+  redis.call('ZREM', prefix .. 'hooks', id)
+elseif facts.hook and before ~= facts.status and (held[1] or now - facts.hook.at_ms <= facts.hook.max_age_ms) then
+  if redis.call('HSETNX', hooks, 'event:' .. facts.hook.sequence, ARGV[5]) == 1 then
+    redis.call('ZADD', hooks .. ':open', facts.hook.sequence, facts.hook.sequence)
+    redis.call('ZADD', prefix .. 'hooks', 'NX', now, id)
+  end
 end
 if facts.stray_ms then
   redis.call('ZADD', prefix .. 'strays', now + facts.stray_ms, id)

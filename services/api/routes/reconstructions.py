@@ -21,6 +21,7 @@ from services.api.submission_form import MAX_DEADLINE_S
 from services.api.wiring import Authorized, Wired
 from services.contract.captures import ReconstructionRequest
 from services.contract.jobs import Job
+from services.contract.webhooks import WebhookRequest
 
 router = APIRouter(tags=["reconstructions"])
 
@@ -68,12 +69,14 @@ _BODY: dict[str, Any] = {
                         "maximum": MAX_DEADLINE_S,
                         "description": "Seconds from now; then a job that waits is `expired`, one that runs `failed`.",
                     },
+                    "webhook": {**WebhookRequest.model_json_schema(), "description": "JSON; where to tell what becomes of it."},
                 },
             },
             "encoding": {
                 "options": {"contentType": "application/json"},
                 "labels": {"contentType": "application/json"},
                 "outputs": {"contentType": "application/json"},
+                "webhook": {"contentType": "application/json"},
             },
         },
         "application/json": {"schema": ReconstructionRequest.model_json_schema()},

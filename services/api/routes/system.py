@@ -115,6 +115,7 @@ async def get_metrics(services: Wired) -> Response:
     counts = await services.jobs.counts()
     services.metrics.queued.set(counts["queued"])
     services.metrics.running.set(counts["running"])
+    services.metrics.webhooks_open.set(await services.jobs.count_open_webhooks())
     return Response(services.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
