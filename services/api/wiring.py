@@ -31,8 +31,8 @@ from services.api.auth import Caller, authorize
 from services.api.job_watch import JobWatch
 from services.api.keyring import Keyring
 from services.api.metrics import Metrics
-from services.api.webhook_door import WebhookDoor
 from services.api.signed_links import LinkSigner
+from services.api.webhook_door import WebhookDoor
 
 UPLOAD_THREADS = 8  # photographs inspected and stored at a time
 STORE_THREADS = 16  # reads of the object store at a time
