@@ -24,14 +24,21 @@ def pose_covariance(refined: Refined) -> Floats:  # (6, 6)
     and focal errors, S the scatter of the matches' scores, D the design effect of matches that err together (Kish, 1965). S and D
     are taken apart into errors along the line on which depth moves a pixel, and across it: the former are shared much more.
     """
-    model, state, noise = refined.model, refined.state, refined.noise
-    prior = np.diag(model.prior_precision(noise))
-    data = model.normal_equations(state, refined.directions, noise)[0] - prior
-    inverse = np.linalg.inv(_curvature(refined) * data + prior)
-    scatter = _own_scatter(refined, MODEL_SHARE * data) * _lost_by_fitting(len(model.pair), float(np.trace(inverse @ data)))
-    scatter += _shared_scatter(refined)
-    pose: Floats = (inverse @ (scatter + prior) @ inverse)[:6, :6]
+    curvature, scatter = information(refined)
+    inverse = np.linalg.inv(curvature)
+    pose: Floats = (inverse @ scatter @ inverse)[:6, :6]
     return 0.5 * (pose + pose.T)
+
+
+def information(refined: Refined) -> tuple[Floats, Floats]:  # (u, u) both, over all unknowns
+    """Hessian H and scatter D S + P of the gradient, the bread and the filling of the sandwich."""
+    model, noise = refined.model, refined.noise
+    prior = np.diag(model.prior_precision(noise))
+    data = model.normal_equations(refined.state, refined.directions, noise)[0] - prior
+    curvature = _curvature(refined) * data + prior
+    fitted = float(np.trace(np.linalg.solve(curvature, data)))
+    scatter = _own_scatter(refined, MODEL_SHARE * data) * _lost_by_fitting(len(model.pair), fitted)
+    return curvature, scatter + _shared_scatter(refined) + prior
 
 
 def _own_scatter(refined: Refined, least: Floats) -> Floats:  # (u, u)

@@ -62,18 +62,19 @@ def refine_pose(
     model = build_model(pair)
     state, noise = model.start(pose), replace(START, log_focals=log_focals)
     directions = model.directions(state)
-    noise = replace(noise, pixel=_starting_pixel_noise(directions, noise))
+    noise = replace(noise, pixel=starting_pixel_noise(directions, noise))
     for _ in range(ROUNDS):
         before = noise
         state, directions = _descend(model, state, directions, noise)
-        noise = _estimate_noise(model, state, directions, noise)
+        noise = estimate_noise(model, state, directions, noise)
         if max(abs(np.log(noise.pixel / before.pixel)), abs(np.log(noise.field / before.field))) < SETTLED:
             break
     state, directions = _descend(model, state, directions, noise)
     return Refined(model, state, directions, noise)
 
 
-def _starting_pixel_noise(directions: Directions, noise: Noise) -> float:
+def starting_pixel_noise(directions: Directions, noise: Noise) -> float:
+    """Pixel noise from the residuals before anything was refined, gross errors among them."""
     squared = np.concatenate([whitened_square(direction, noise) for direction in directions])
     squared = squared[np.isfinite(squared)]
     return float(np.clip(np.sqrt(np.median(squared) / 2), 0.5, 8.0)) if len(squared) else 1.0
@@ -102,7 +103,7 @@ def _descend(model: PoseModel, state: PoseState, directions: Directions, noise: 
     return state, directions
 
 
-def _estimate_noise(model: PoseModel, state: PoseState, directions: Directions, noise: Noise) -> Noise:
+def estimate_noise(model: PoseModel, state: PoseState, directions: Directions, noise: Noise) -> Noise:
     """Maximum of the evidence (MacKay's fixed point) for pixel, field and scale noise, with weak priors on the latter two."""
     posterior: Floats = np.linalg.inv(model.normal_equations(state, directions, noise)[0]).astype(np.float64)[SHARED:, SHARED:]
     split = len(state.depth_reference)

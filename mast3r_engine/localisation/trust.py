@@ -22,6 +22,8 @@ Reason = Literal[
     "low_parallax",  # the rays are nearly parallel: translation and scale rest on the predicted depth alone
     "uncertain",  # the covariance is too large
     "inconsistent_references",  # no two references agree on where the query is
+    "contradicts_prior",  # the pose found lies outside the prior
+    "outside_map",  # no photograph of the map sees what a query within the prior could see
 ]
 
 MAX_SCALE_GAP = 0.35  # log ratio of the sizes that the two passes give
