@@ -24,7 +24,7 @@ lint: $(VENV)/.dev ## style, types and the direction of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/clang-format --dry-run --Werror $$(find kernels -name "*.cpp" -o -name "*.h")
+	@$(BIN)/clang-format --style=file:kernels/.clang-format --dry-run --Werror $$(find kernels tests/kernels -name "*.cpp" -o -name "*.h" -o -name "*.cu" -o -name "*.cuh")
 	@$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## put the code in the house style

@@ -14,6 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 BUILD_COMMAND = "python -m mast3r_kernels.build"
+ANY_DIGEST = "[0-9a-f]" * 12  # the libraries for CUDA are named otherwise
 
 FLAGS = (
     "-std=c++17",
@@ -109,7 +110,12 @@ def digest(op: NativeOp) -> str:
 
 def library_folders(op: NativeOp) -> tuple[Path, Path]:
     """Where a library may lie: beside its sources, or where those cannot be written in the user's cache."""
-    return op.folder, Path.home() / ".cache" / "mast3r_kernels"
+    return op.folder, cache_folder()
+
+
+def cache_folder() -> Path:
+    """Of this user."""
+    return Path.home() / ".cache" / "mast3r_kernels"
 
 
 def library_name(op: NativeOp) -> str:
@@ -143,6 +149,6 @@ def _load(op: NativeOp) -> ctypes.CDLL:
             return ctypes.CDLL(str(folder / name))
         except OSError as error:
             raise KernelUnavailableError(f"{op.name}: its library cannot be loaded ({error}); run: {BUILD_COMMAND}") from error
-    stale = any(True for folder in library_folders(op) for _ in folder.glob(f"{op.name}.*.so"))
+    stale = any(True for folder in library_folders(op) for _ in folder.glob(f"{op.name}.{ANY_DIGEST}.so"))
     reason = "its library was built from other sources" if stale else "it was not built"
     raise KernelUnavailableError(f"{op.name}: {reason}; run: {BUILD_COMMAND}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     checkpoint: str = "default"
     device: str = "cpu"
     dtype: str = "float32"
+    kernels: Literal["auto", "compiled", "cuda"] = "auto"  # auto: what is not compiled runs as reference; else it is an error
     threads: int | None = None  # CPU threads of the engine; None: all
     memory_limit_bytes: int | None = None  # of the worker's child process
     max_jobs_per_child: int = 50

@@ -13,6 +13,7 @@ from mast3r_engine.checkpoints import load_default_network
 from mast3r_engine.errors import ExportError, InvalidImageError, TooFewImagesError
 from mast3r_engine.export import write_artifacts
 from mast3r_engine.network import Network
+from mast3r_kernels import one_line, require
 from services.adapters.settings import Settings
 from services.contract.outputs import ALWAYS
 from services.worker.engine import EngineFile, EngineJob, EngineResult, OnProgress
@@ -73,9 +74,13 @@ class Mast3rEngine:
 
 
 def load_mast3r(settings: Settings) -> Mast3rEngine:
-    """Load the checkpoint of the settings; `default` without a packaged checkpoint is a small untrained network."""
+    """Load the checkpoint of the settings; `default` without a packaged checkpoint is a small untrained network.
+
+    KernelUnavailableError when the settings ask for kernels that cannot be had.
+    """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    log.info("kernels: %s", one_line(require(settings.kernels)))
     if settings.checkpoint == "default":
         net = load_default_network(settings.device, settings.dtype)
     else:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import mast3r_kernels
-from mast3r_kernels import KernelUnavailableError, native
+from mast3r_kernels import KernelUnavailableError, cuda, native
 from mast3r_kernels.build import BuildError, build, main
 from mast3r_kernels.native import NATIVE_OPS, NativeOp, Unit, library_folders, library_name, load
-from mast3r_kernels.reciprocal_match import ReciprocalSearch, nearest
+from mast3r_kernels.reciprocal_match import ReciprocalSearch, nearest, reciprocal_match, reciprocal_match_pairs
 from mast3r_kernels.reciprocal_match.compiled import CompiledSearch
 from mast3r_kernels.reciprocal_match.reference import ReferenceSearch
+from mast3r_kernels.rope2d import rope2d
 from tests.kernels.brute_force import brute_force, unit
 
 
@@ -65,6 +67,53 @@ def test_without_a_library_the_reference_runs_and_status_says_why(monkeypatch: p
     assert "cannot be loaded" in mast3r_kernels.status()[0].reason
 
 
+def test_kernels_that_are_asked_for_and_missing_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert mast3r_kernels.require("compiled") == mast3r_kernels.require("auto") == mast3r_kernels.status()
+    assert "reciprocal_match: compiled; runs with" in mast3r_kernels.one_line(mast3r_kernels.status())
+    monkeypatch.setattr(native, "_loaded", {})
+    monkeypatch.setattr(native, "library_folders", lambda op: (tmp_path, tmp_path))
+    assert "rope2d: reference (rope2d: it was not built" in mast3r_kernels.one_line(mast3r_kernels.require("auto"))
+    with pytest.raises(KernelUnavailableError, match=r"'compiled' were asked for and are missing: reciprocal_match .*; rope2d"):
+        mast3r_kernels.require("compiled")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_asked_for_without_a_gpu_is_an_error() -> None:
+    with pytest.raises(KernelUnavailableError, match=r"'cuda' were asked for and are missing: a GPU \(torch sees none\)"):
+        mast3r_kernels.require("cuda")
+    a = unit(5, 24, 1)
+    with pytest.raises(KernelUnavailableError, match="cuda was asked for; it takes sets on a GPU of at most 32 components"):
+        ReciprocalSearch(a, a, implementation="cuda")
+    with pytest.raises(KernelUnavailableError, match="cuda was asked for; it takes float32 or bfloat16 on a GPU"):
+        rope2d(torch.zeros(3, 8), torch.ones(3, 4), torch.zeros(3, 4), implementation="cuda")
+
+
+def test_several_pairs_are_walked_one_after_the_other_without_a_gpu() -> None:
+    a, b, starts = torch.stack([unit(20, 6, 1), unit(20, 6, 2)]), torch.stack([unit(30, 6, 3), unit(30, 6, 4)]), torch.arange(20)
+    for p, found in enumerate(reciprocal_match_pairs(a, b, starts)):
+        for side, expected in zip(found, reciprocal_match(a[p], b[p], starts), strict=True):
+            assert torch.equal(side, expected)
+    with pytest.raises(KernelUnavailableError, match="cuda was asked for"):
+        reciprocal_match_pairs(a, b, starts, implementation="cuda")
+
+
+def test_cuda_libraries_are_named_for_their_sources_and_asked_for_by_flag(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cuda, "_loaded", {})
+    monkeypatch.setattr(native, "cache_folder", lambda: tmp_path)
+    assert not cuda.is_built(cuda.ROPE2D) or (cuda.ROPE2D.folder / cuda.library_name(cuda.ROPE2D)).exists()
+    (tmp_path / cuda.library_name(cuda.ROPE2D)).write_bytes(b"no library")
+    if not list(cuda.ROPE2D.folder.glob("rope2d.cuda.*.so")):
+        with pytest.raises(KernelUnavailableError, match=r"rope2d: its CUDA library cannot be loaded .*--cuda"):
+            cuda.load(cuda.ROPE2D)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    (tmp_path / "built").mkdir()
+    assert main(["--cuda", "--compiler", "g++", "--folder", str(tmp_path / "built")]) == 1
+    said = capsys.readouterr()
+    assert "rope2d (CUDA): nvcc is not on the path; install the CUDA toolkit, or do without --cuda" in said.err
+
+
 def test_importing_the_package_loads_no_torch_and_no_library() -> None:
     code = "import sys, mast3r_kernels, mast3r_kernels.native as n; print('torch' in sys.modules, n._loaded)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -101,7 +150,6 @@ def test_a_build_is_loaded_and_a_change_of_source_asks_for_another(small_op: Nat
 
 
 def test_a_build_goes_where_it_is_told(small_op: NativeOp, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
     assert build(small_op, folder=tmp_path / "elsewhere").parent == tmp_path / "elsewhere"
     assert not list(small_op.folder.glob("*.so"))
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mast3r_kernels.alignment_normal_equations.arrays import DirectedMatches, PairBlocks, RelativeCameras
 from mast3r_kernels.alignment_normal_equations.compiled import alignment_normal_equations_compiled, usable_paths
+from mast3r_kernels.alignment_normal_equations.cuda import resident
 from mast3r_kernels.alignment_normal_equations.reference import alignment_normal_equations_reference
 from mast3r_kernels.native import KernelUnavailableError
 
@@ -29,12 +30,14 @@ def alignment_normal_equations(
     Each residual counts with weight / (1 + weight |e|^2 / kernel_width^2), the Cauchy kernel's. Points that are not in front of
     the target have no weight. ValueError on arrays that do not fit together.
 
-    `implementation`: "auto" takes the compiled op where it is built, else the reference; "reference", or the name of one of the
-    compiled op's paths, takes that; KernelUnavailableError when it cannot be had. `threads`: torch's number by default; the
-    result does not depend on it.
+    `implementation`: "auto" takes the compiled op where it is built, else the reference; "reference", "cuda" (matches stay on the
+    GPU between calls), or the name of one of the compiled op's paths, takes that; KernelUnavailableError when it can't be had.
+    `threads`: torch's number by default; the result does not depend on it.
     """
     _check_shapes(matches, cameras, weight)
     _check_runs(matches)
+    if implementation == "cuda":
+        return resident(matches).evaluate(cameras, weight, kernel_width, principal_points)
     if implementation == "reference" or (implementation == "auto" and not _is_built()):
         return alignment_normal_equations_reference(matches, cameras, weight, kernel_width, principal_points=principal_points)
     return alignment_normal_equations_compiled(

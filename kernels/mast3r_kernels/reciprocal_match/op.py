@@ -7,7 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mast3r_kernels import cuda
 from mast3r_kernels.native import KernelUnavailableError
+from mast3r_kernels.reciprocal_match import cuda as cuda_op
 from mast3r_kernels.reciprocal_match.compiled import MOST_COMPONENTS, CompiledSearch, fits, usable_paths
 from mast3r_kernels.reciprocal_match.descriptors import check_numbers, check_shapes
 from mast3r_kernels.reciprocal_match.reference import ReferenceSearch
@@ -30,7 +32,7 @@ class ReciprocalSearch:
     of threads. What was searched once is remembered, so that walks that meet share their way.
 
     `width_a`, `width_b`: when the rows are the pixels of an image, row by row, its width; the search is faster for knowing.
-    `implementation`: "auto" takes the compiled op where it is built and the sets lie on the CPU, else the reference; "reference",
+    `implementation`: "auto" takes the compiled op where it is built for the device, else the reference; "reference", "cuda",
     or the name of one of the compiled op's paths, takes that. `threads`: torch's number by default.
 
     UnusableDescriptorError for NaN, infinity or components above 1e15; ValueError when the sets do not fit each other;
@@ -108,7 +110,32 @@ def reciprocal_match(
     return ReciprocalSearch(a, b, implementation=implementation).walk(starts, max_iterations=max_iterations)
 
 
+def reciprocal_match_pairs(
+    a: Tensor,  # (P, N, D) float32
+    b: Tensor,  # (P, M, D) float32
+    starts: Tensor,  # (n,) int64 into each pair's a
+    max_iterations: int = MAX_ITERATIONS,
+    implementation: str = "auto",
+) -> list[tuple[Tensor, Tensor]]:  # P times (m,) int64 into a, (m,) int64 into b
+    """`reciprocal_match` of P pairs of images of equal sizes. On a GPU all walk at once; on the CPU one pair after the other."""
+    if not len(a) or not _all_walk_at_once(a, b, implementation):
+        return [reciprocal_match(*pair, starts, max_iterations, implementation) for pair in zip(a, b, strict=True)]
+    for descriptors, name in ((a, "a"), (b, "b")):
+        check_numbers(descriptors.flatten(0, 1), name)
+    search = cuda_op.CudaSearch(a, b, cuda.load(cuda.RECIPROCAL_MATCH))
+    here, there = search.walk(torch.unique(starts).expand(len(a), -1), False, max_iterations)
+    return [(h[h >= 0], t[h >= 0]) for h, t in zip(here, there, strict=True)]
+
+
+def _all_walk_at_once(a: Tensor, b: Tensor, implementation: str) -> bool:
+    if not cuda_op.fits(a, b) or not a.shape[1] or not b.shape[1]:
+        return False
+    return implementation == "cuda" or (implementation == "auto" and cuda.is_built(cuda.RECIPROCAL_MATCH))
+
+
 def _open(a: Tensor, b: Tensor, widths: tuple[int, int], implementation: str, threads: int) -> Search:
+    if implementation == "cuda" or (implementation == "auto" and cuda_op.fits(a, b) and cuda.is_built(cuda.RECIPROCAL_MATCH)):
+        return _open_cuda(a, b)
     if implementation not in ("auto", "reference") and not fits(a, b):
         raise KernelUnavailableError(
             f"reciprocal_match: {implementation} was asked for; it takes sets on the CPU of at most {MOST_COMPONENTS} components,"
@@ -119,6 +146,20 @@ def _open(a: Tensor, b: Tensor, widths: tuple[int, int], implementation: str, th
         check_numbers(b, "b")
         return ReferenceSearch(a, b)
     return CompiledSearch(a, b, widths, "" if implementation == "auto" else implementation, threads)
+
+
+def _open_cuda(a: Tensor, b: Tensor) -> Search:
+    if not cuda_op.fits(a, b):
+        raise KernelUnavailableError(
+            f"reciprocal_match: cuda was asked for; it takes sets on a GPU of at most {cuda_op.MOST_COMPONENTS} components,"
+            f" and these are {tuple(a.shape)} and {tuple(b.shape)} on {a.device}"
+        )
+    library = cuda.load(cuda.RECIPROCAL_MATCH)
+    check_numbers(a, "a")
+    check_numbers(b, "b")
+    if not len(a) or not len(b):
+        return ReferenceSearch(a, b)
+    return cuda_op.CudaPairSearch(a, b, library)
 
 
 def _is_built() -> bool:

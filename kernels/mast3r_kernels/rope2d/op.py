@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mast3r_kernels import cuda
 from mast3r_kernels.native import KernelUnavailableError
+from mast3r_kernels.rope2d import cuda as cuda_op
 from mast3r_kernels.rope2d.compiled import fits, rope2d_compiled, usable_paths
 from mast3r_kernels.rope2d.reference import rope2d_reference
 
@@ -26,13 +28,15 @@ def rope2d(
     Differentiable in `x`. ValueError on shapes or dtypes that do not fit.
 
     `overwrite`: x is needed no more, so the compiled op may rotate it in place; what is returned is the result either way.
-    `implementation`: "auto" takes the compiled op with `overwrite`, on the CPU, where it is built and autograd records nothing,
-    else the reference; "reference", or the name of one of the compiled op's paths, takes that. All give the same bits.
+    `implementation`: "auto" takes the compiled op with `overwrite`, where it is built for it and autograd records nothing,
+    else the reference; "reference", "cuda", or the name of one of the compiled op's paths, takes that. All give the same bits.
     `threads`: torch's number by default. KernelUnavailableError when a path is asked for that cannot be had.
     """
     _check(x, cos, sin)
     if implementation == "reference" or (implementation == "auto" and not (overwrite and _is_usable(x))):
         return rope2d_reference(x, cos, sin)
+    if implementation == "cuda" or (implementation == "auto" and cuda_op.fits(x)):
+        return _rotate_on_cuda(x, cos, sin, overwrite)
     if implementation != "auto" and (_is_recorded(x) or not fits(x)):
         raise KernelUnavailableError(
             f"rope2d: {implementation} was asked for; it takes float32 or bfloat16 on the CPU with unit last stride and without"
@@ -43,8 +47,24 @@ def rope2d(
     return rotated
 
 
+def _rotate_on_cuda(x: Tensor, cos: Tensor, sin: Tensor, overwrite: bool) -> Tensor:
+    if _is_recorded(x) or not cuda_op.fits(x):
+        raise KernelUnavailableError(
+            f"rope2d: cuda was asked for; it takes float32 or bfloat16 on a GPU, unit last stride, at most {cuda_op.MOST_OUTER}"
+            f" dimensions before the tokens' and no autograd, and this is {x.dtype} on {x.device} with strides {x.stride()}"
+        )
+    library = cuda.load(cuda.ROPE2D)
+    rotated = x if overwrite else x.clone()
+    cuda_op.rope2d_cuda(rotated, cos, sin, library)
+    return rotated
+
+
 def _is_usable(x: Tensor) -> bool:
-    if torch.compiler.is_compiling() or _is_recorded(x) or not fits(x):
+    if torch.compiler.is_compiling() or _is_recorded(x):
+        return False
+    if cuda_op.fits(x):
+        return cuda.is_built(cuda.ROPE2D)
+    if not fits(x):
         return False
     try:
         return bool(usable_paths())
