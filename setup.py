@@ -2,4 +2,4 @@
 
 from setuptools import setup
 
-setup(package_dir={"mast3r_kernels": "kernels/mast3r_kernels"})
+setup(package_dir={"mast3r_kernels": "kernels/mast3r_kernels", "m3r_client": "clients/python/m3r_client"})

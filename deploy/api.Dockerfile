@@ -5,6 +5,7 @@ WORKDIR /app
 COPY pyproject.toml setup.py constraints.txt README.md LICENSE NOTICE ./
 COPY services services
 COPY m3r m3r
+COPY clients/python clients/python
 COPY kernels kernels
 COPY mast3r_engine mast3r_engine
 RUN pip install --constraint constraints.txt '.[api]'

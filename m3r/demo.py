@@ -12,13 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import typer
 from rich.console import Console
 
 from m3r.photos import find_photos
-from m3r.service_client import ServiceClient, ServiceError
 from m3r.submit import print_job, run_job
+from m3r_client import Client, M3rError
 
 START_WITHIN_S = 90.0
 TRUST_EVERYTHING = {"alignment": {"verify_pairs": False}, "fusion": {"min_confidence": 0.0}}
@@ -36,20 +35,18 @@ def run_demo(place: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="m3r-demo-") as folder, running_service(Path(folder)) as url:
         console.print(f"service up on {url} after {time.monotonic() - began:.1f} s (API, Valkey queue, worker, object store)")
         clear_results(out)
-        client = ServiceClient(url)
         try:
-            job = run_job(client, photos, out, {}, "balanced", [])
-            if (job.get("error") or {}).get("code") == "no_overlap":
-                console.print(f"[red]{NOTHING_HOLDS}[/red]")
-                job = run_job(client, photos, out, TRUST_EVERYTHING, "balanced", [])
-        except (ServiceError, httpx.TransportError) as error:
+            with Client(url) as client:
+                job = run_job(client, photos, out, {}, "balanced", [])
+                if job.error and job.error.code == "no_overlap":
+                    console.print(f"[red]{NOTHING_HOLDS}[/red]")
+                    job = run_job(client, photos, out, TRUST_EVERYTHING, "balanced", [])
+        except M3rError as error:
             typer.secho(f"error: {error}", fg="red", err=True)
             raise typer.Exit(1) from None
-        finally:
-            client.close()
     print_job(job, out)
     console.print(f"all stopped; {time.monotonic() - began:.1f} s in all. Look at {out / 'preview.png'}")
-    if job["status"] != "succeeded":
+    if not job.succeeded:
         raise typer.Exit(1)
 
 

@@ -103,6 +103,7 @@ def submit(
     preset: Annotated[str, typer.Option(help="fast, balanced or accurate.")] = "balanced",
     outputs: Outputs = None,
     key: Annotated[str | None, typer.Option(envvar="M3R_KEY", help="API key, when the service asks for one.")] = None,
+    resume: Annotated[str | None, typer.Option(help="The capture that was begun before; what it has is not sent again.")] = None,
 ) -> None:
     """Send photographs to a service, watch the job, download the results and check their SHA-256.
 
@@ -110,7 +111,7 @@ def submit(
     """
     from m3r.submit import submit_folder
 
-    submit_folder(photos, url, out, options, preset, outputs or [], key)
+    submit_folder(photos, url, out, options, preset, outputs or [], key, resume)
 
 
 @app.command()

@@ -3,86 +3,108 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from m3r.photos import find_photos
 from m3r.progress_bar import StageBar
-from m3r.service_client import ServiceClient, ServiceError
+from m3r_client import Client, Job, M3rError, Metrics, Progress, RetryPolicy, Wishes
 
 
-def submit_folder(place: Path, url: str, out: Path, options: str, preset: str, outputs: list[str], key: str | None) -> None:
+def submit_folder(
+    place: Path, url: str, out: Path, options: str, preset: str, outputs: list[str], key: str | None, resume: str | None = None
+) -> None:
     """Send the photographs of a folder, show the progress, download and check what comes out."""
     try:
         chosen = json.loads(options)
     except json.JSONDecodeError as error:
         raise typer.BadParameter(f"--options is not JSON: {error}") from None
-    client = ServiceClient(url, key)
-    try:
-        job = run_job(client, find_photos(place), out, chosen, preset, outputs)
-    except (ServiceError, httpx.TransportError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
-    finally:
-        client.close()
+    with Client(url, key) as client:
+        try:
+            require_service(url, key)
+            job = run_job(client, find_photos(place), out, chosen, preset, outputs, resume)
+        except (M3rError, ValueError) as error:
+            typer.secho(f"error: {error}", fg="red", err=True)
+            raise typer.Exit(1) from None
     print_job(job, out)
-    if job["status"] != "succeeded":
+    if not job.succeeded:
         raise typer.Exit(1)
 
 
+def require_service(url: str, key: str | None) -> None:
+    """Find out soon that nothing answers there, or that the key is wrong; raises M3rError."""
+    with Client(url, key, retry=RetryPolicy(patience_s=4.0)) as client:
+        client.info()
+
+
 def run_job(
-    client: ServiceClient, photos: list[Path], out: Path, options: dict[str, Any], preset: str, outputs: list[str]
-) -> dict[str, Any]:
-    """Run one job to its end and download its artefacts; returns the final job document."""
+    client: Client,
+    photos: list[Path],
+    out: Path,
+    options: dict[str, Any],
+    preset: str,
+    outputs: list[str],
+    resume: str | None = None,
+) -> Job:
+    """Run one job to its end and download its artefacts; gives the job as it ended.
+
+    Args:
+        resume: a capture that was begun before; what it has is not sent again.
+    """
+    wishes = Wishes(preset, options, outputs)
     with StageBar(f"{len(photos)} photographs") as bar:
         bar.show("upload", 0.0)
-        job = client.submit(photos, options, preset, outputs)
+        capture = client.upload(photos, resume=resume, on_progress=uploads_in(bar))
+        job = client.submit(capture.id, wishes, idempotency_key=wishes.key_for(capture.id))
         try:
-            job = client.watch(job["id"], lambda document: show_job(bar, document))
+            job = client.wait(job.id, on_progress=lambda progress: bar.show(progress.name, progress.fraction))
         except KeyboardInterrupt:
-            client.cancel(job["id"])
+            client.cancel(job.id)
             raise
-        if job["status"] == "succeeded":
-            for artifact in client.artifacts(job["id"]):
-                client.download(job["id"], artifact, out)
+        if job.succeeded:
+            client.download(job.id, out)
     return job
 
 
-def show_job(bar: StageBar, job: dict[str, Any]) -> None:
-    """Show a job document in the bar."""
-    progress = job.get("progress")
-    if job["terminal"]:
-        bar.show(job["status"], 1.0 if job["status"] == "succeeded" else (progress or {}).get("fraction", 0.0))
-    elif progress and job["status"] == "running":
-        bar.show(progress["stage"], progress["fraction"])
-    else:
-        bar.show(job["status"], 0.0)
+def uploads_in(bar: StageBar) -> Callable[[Progress], None]:
+    """Show uploads in the bar, and how to go on with them when they are broken off."""
+    told = False
+
+    def show(progress: Progress) -> None:
+        nonlocal told
+        if not told:
+            typer.echo(f"capture {progress.capture_id} (--resume goes on with it)", err=True)
+            told = True
+        if progress.message:
+            typer.secho(progress.message, fg="yellow", err=True)
+        bar.show("upload", progress.fraction)
+
+    return show
 
 
-def print_job(job: dict[str, Any], out: Path) -> None:
+def print_job(job: Job, out: Path) -> None:
     """Print what came of a job: registered photographs, stage times, files, warnings."""
     console = Console()
-    if job["status"] != "succeeded":
-        error = job.get("error") or {}
-        console.print(f"[red]{job['status']}[/red] {error.get('code', '')}: {error.get('message', '')}")
-        if error.get("hint"):
-            console.print(error["hint"])
+    if not job.succeeded:
+        console.print(f"[red]{job.status}[/red] {job.error.code if job.error else ''}: {job.error.message if job.error else ''}")
+        if job.error and job.error.hint:
+            console.print(job.error.hint)
         return
-    metrics = job["metrics"] or {}
+    metrics = job.metrics or Metrics()
     console.print(
-        f"[green]succeeded[/green]  {metrics.get('images_used')} of {metrics.get('images_total')} photographs registered, "
-        f"{metrics.get('points') or 0:,} points, {metrics.get('compute_s') or 0:.1f} s"
+        f"[green]succeeded[/green]  {metrics.images_used} of {metrics.images_total} photographs registered, "
+        f"{metrics.points or 0:,} points, {metrics.compute_s or 0:.1f} s"
     )
     table = Table("stage", "seconds", box=None)
-    for stage, seconds in (metrics.get("stage_seconds") or {}).items():
+    for stage, seconds in metrics.stage_seconds.items():
         table.add_row(stage, f"{seconds:.2f}")
     console.print(table)
     for file in sorted(p for p in out.iterdir() if p.is_file()):
         console.print(f"  {file}  {file.stat().st_size:,} bytes", highlight=False)
-    for warning in job["warnings"]:
+    for warning in job.warnings:
         console.print(f"[red]{warning}[/red]" if "meaningless" in warning else f"[yellow]{warning}[/yellow]")
