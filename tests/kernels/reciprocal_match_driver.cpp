@@ -1,9 +1,6 @@
 // Runs one search on a processor other than the one that compiles: sets from standard input, matches to standard output.
 // Input, in order: int64 rows_a, width_a, rows_b, width_b, D, count; float32 a, b; int64 starts.
-#include <stdint.h>
-#include <stdio.h>
-
-#include <vector>
+#include "driver_input.h"
 
 extern "C" {
 void *reciprocal_match_open(const float *a, int64_t rows_a, int64_t width_a, const float *b, int64_t rows_b, int64_t width_b,
@@ -13,16 +10,10 @@ int64_t reciprocal_match_walk(void *search, const int64_t *starts, int64_t count
                               int64_t *here, int64_t *there);
 }
 
-template <typename T> std::vector<T> read(int64_t count) {
-  std::vector<T> numbers(count);
-  if ((int64_t)fread(numbers.data(), sizeof(T), count, stdin) != count) throw 1;
-  return numbers;
-}
-
 int main() {
-  const auto head = read<int64_t>(6);
-  const auto a = read<float>(head[0] * head[4]), b = read<float>(head[2] * head[4]);
-  const auto starts = read<int64_t>(head[5]);
+  const auto head = read_numbers<int64_t>(6);
+  const auto a = read_numbers<float>(head[0] * head[4]), b = read_numbers<float>(head[2] * head[4]);
+  const auto starts = read_numbers<int64_t>(head[5]);
   int32_t why = 0;
   int64_t bad_row = 0;
   void *search = reciprocal_match_open(a.data(), head[0], head[1], b.data(), head[2], head[3], (int32_t)head[4], "generic", 2,
