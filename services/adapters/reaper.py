@@ -18,6 +18,7 @@ from services.adapters.capture_reaping import reap_captures
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_scripts import to_ms
 from services.adapters.job_store import JobNotFound, JobStore
+from services.adapters.localisation_reaping import reap_localisation
 from services.adapters.objects import ObjectStore, ObjectStoreError
 from services.adapters.queue import SCAN_LIMIT, JobQueue, QueueUnavailable
 from services.adapters.retention import forget_job, remove_data, remove_strays
@@ -49,6 +50,7 @@ class ReapReport:
     forgotten: int = 0  # tombstones removed
     captures: int = 0  # captures removed: their time was over, or nobody knew them
     uploads: int = 0  # direct uploads whose time was over
+    localisation: int = 0  # references and maps whose retention was over
 
 
 def reap_once(store: JobStore, queue: JobQueue, objects: ObjectStore, settings: Settings) -> ReapReport:
@@ -66,10 +68,11 @@ def reap_once(store: JobStore, queue: JobQueue, objects: ObjectStore, settings: 
         forgotten = sum(_each(store, "expiry", now, lambda record: _end_retention(record, store, objects), unmark=False))
         captures = reap_captures(store, objects, settings)
         uploads = reap_uploads(store, objects)
+        localisation = reap_localisation(store, objects, settings)
     except ObjectStoreError as error:
         log.warning("the object store does not answer; its part of the pass is left for later: %s", error)
         return ReapReport(restored, lost, expired, resent)
-    return ReapReport(restored, lost, expired, resent, documented, strays, deleted, forgotten, captures, uploads)
+    return ReapReport(restored, lost, expired, resent, documented, strays, deleted, forgotten, captures, uploads, localisation)
 
 
 def recover_from_restart(store: JobStore, documents: JobDocuments) -> int:

@@ -15,7 +15,21 @@ from services.api.metrics import Metrics
 from services.api.openapi import DESCRIPTION, describe
 from services.api.problems import install_error_handlers
 from services.api.request_frame import RequestFrame
-from services.api.routes import artifacts, captures, deliveries, events, jobs, links, reconstructions, system, thumbnails, uploads
+from services.api.routes import (
+    artifacts,
+    captures,
+    deliveries,
+    events,
+    jobs,
+    links,
+    localize,
+    maps,
+    reconstructions,
+    references,
+    system,
+    thumbnails,
+    uploads,
+)
 from services.api.routes.events import StreamOverError
 from services.api.wiring import open_services
 
@@ -39,8 +53,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.settings = settings
-    for module in (reconstructions, captures, uploads, jobs, events, deliveries, artifacts, links, thumbnails, system):
+    app.state.settings, app.state.metrics = settings, metrics
+    modules = (reconstructions, captures, uploads, jobs, events, deliveries, artifacts, links, thumbnails, references, maps)
+    for module in (*modules, localize, system):
         app.include_router(module.router)
     install_error_handlers(app)
     app.add_exception_handler(StreamOverError, _end_stream)

@@ -17,6 +17,8 @@ from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
 from services.adapters.key_store import KeyStore
 from services.adapters.link_secrets import LinkSecrets
+from services.adapters.localisation_client import LocalisationClient
+from services.adapters.localisation_store import MAPS, REFERENCES, RecordStore
 from services.adapters.objects import ObjectStore, ObjectStoreError, open_store
 from services.adapters.queue import JobQueue
 from services.adapters.reaper import ReaperThread
@@ -31,8 +33,11 @@ from services.api.auth import Caller, authorize
 from services.api.job_watch import JobWatch
 from services.api.keyring import Keyring
 from services.api.metrics import Metrics
+from services.api.quotas import Quotas
+from services.api.rate_limits import RateLimits
 from services.api.signed_links import LinkSigner
 from services.api.webhook_door import WebhookDoor
+from services.contract.localisation_records import MapRecord, ReferenceRecord
 
 UPLOAD_THREADS = 8  # photographs inspected and stored at a time
 STORE_THREADS = 16  # reads of the object store at a time
@@ -58,6 +63,11 @@ class Services:
     metrics: Metrics
     keyring: Keyring
     links: LinkSigner
+    rate_limits: RateLimits
+    quotas: Quotas
+    localisation: LocalisationClient
+    references: RecordStore[ReferenceRecord]
+    maps: RecordStore[MapRecord]
     upload_threads: CapacityLimiter
     store_threads: CapacityLimiter
 
@@ -71,10 +81,12 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     jobs, blocking_jobs = AsyncJobStore(settings), JobStore(settings)
     queue = JobQueue(settings, blocking_jobs.redis)
     watch = JobWatch(jobs, metrics)
+    localisation = LocalisationClient(settings, jobs.redis)
     reaper = ReaperThread(blocking_jobs, queue, objects, settings)
     outbox, webhook_secrets = WebhookOutbox(blocking_jobs), WebhookSecrets(settings, objects)
     sender = make_sender(blocking_jobs, outbox, webhook_secrets, settings)
     webhooks = WebhookThread(sender, lambda outcome: metrics.webhooks.labels(outcome).inc())
+    rate_limits = RateLimits(settings)
     watch.start()
     reaper.start()
     webhooks.start()
@@ -96,13 +108,20 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             metrics=metrics,
             keyring=Keyring(settings, KeyStore(objects)),
             links=LinkSigner(LinkSecrets(objects), settings.signed_link_s),
+            rate_limits=rate_limits,
+            quotas=Quotas(settings, blocking_jobs, KeyStore(objects)),
+            localisation=localisation,
+            references=RecordStore(REFERENCES, settings, blocking_jobs.redis, objects),
+            maps=RecordStore(MAPS, settings, blocking_jobs.redis, objects),
             upload_threads=CapacityLimiter(UPLOAD_THREADS),
             store_threads=CapacityLimiter(STORE_THREADS),
         )
     finally:
         await watch.stop()
+        await localisation.close()
         reaper.stop()
         await to_thread.run_sync(webhooks.stop)
+        await rate_limits.close()
         await jobs.close()
         blocking_jobs.redis.close()
 

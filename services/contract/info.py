@@ -7,6 +7,17 @@ from typing import Literal
 from services.contract.jobs import Model, Preset
 
 
+class LocalisationLimits(Model):
+    """What a query may ask for, and how much a tenant may keep."""
+
+    max_references: int  # of one query
+    max_photo_bytes: int
+    deadline_ms: int  # of a query that names none
+    max_deadline_ms: int
+    max_kept_references: int
+    max_kept_maps: int
+
+
 class Limits(Model):
     """What a request may ask for. A request beyond a limit is refused and names it."""
 
@@ -19,6 +30,7 @@ class Limits(Model):
     max_wait_s: int
     job_time_limit_s: int
     photo_formats: list[str]  # media types
+    localisation: LocalisationLimits
 
 
 class Retention(Model):
@@ -26,6 +38,8 @@ class Retention(Model):
 
     job_days: float
     capture_hours: float
+    reference_days: float
+    map_days: float
 
 
 class Info(Model):

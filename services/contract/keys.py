@@ -73,6 +73,11 @@ def attempt_prefix(job_id: str, token: str) -> str:
     return f"jobs/{job_id}/attempts/{token}/"
 
 
+def attempt_result(job_id: str, token: str) -> str:
+    """What an attempt is about to publish; it tells an end whose record was lost. No artefact's name begins with "_"."""
+    return f"jobs/{job_id}/attempts/{token}/_result.json"
+
+
 def artifact(job_id: str, token: str, name: str) -> str:
     """One artefact of one attempt."""
     return f"jobs/{job_id}/attempts/{token}/{name}"
@@ -107,6 +112,21 @@ def access_signing(secret_id: str) -> str:
 def capture_thumbnail(capture_id: str, name: str) -> str:
     """A small picture of a photograph, made when it is first asked for."""
     return f"captures/{capture_id}/thumbnails/{name}.jpg"
+
+
+def capture_task(capture_id: str) -> str:
+    """What was asked for when a capture was begun over NodeODM's protocol."""
+    return f"captures/{capture_id}/nodeodm/task.json"
+
+
+def capture_unread_prefix(capture_id: str) -> str:
+    """Names of files that came over NodeODM's protocol and mean nothing here, one empty object each."""
+    return f"captures/{capture_id}/nodeodm/unread/"
+
+
+def kept_scene(job_id: str, token: str) -> str:
+    """What the engine keeps of a job's scene beyond its artefacts, so that it can be frozen into a map; clients do not see it."""
+    return f"jobs/{job_id}/attempts/{token}/kept/scene.npz"
 
 
 REFERENCES_PREFIX = "references/"

@@ -88,6 +88,7 @@ class Prior(Model):
     position: Point | None = Field(default=None, description="Camera centre in the map's frame.")
     pose: Matrix4 | None = Field(default=None, description="Camera to map, instead of `position`.")
     radius: Annotated[FiniteFloat, Field(gt=0)] = Field(description="In the map's unit, metres if it is metric.")
+    map_id: MapId | None = Field(default=None, description="Whose frame it is in, where several maps are searched.")
 
     @model_validator(mode="after")
     def one_place(self) -> Prior:
@@ -95,11 +96,6 @@ class Prior(Model):
         if (self.position is None) == (self.pose is None):
             raise ValueError("give position or pose, one of them")
         return self
-
-    @property
-    def centre(self) -> list[float]:
-        """The camera centre that is thought of."""
-        return self.position if self.position is not None else [row[3] for row in (self.pose or [])[:3]]
 
 
 class InlineReference(Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from services.contract.jobs import Model
 
@@ -13,6 +14,7 @@ class WorkerStatus(Model):
     name: str  # host and process
     host: str
     pid: int
+    kind: Literal["reconstruction", "localisation"] = "reconstruction"
     weights_loaded: bool
     engine: str | None = None  # None until it is loaded
     job: str | None = None

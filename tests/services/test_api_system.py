@@ -23,7 +23,7 @@ def test_info_tells_the_limits_that_hold(api: Api) -> None:
     assert info["api_versions"] == ["v1"]
     assert info["presets"] == ["fast", "balanced", "accurate"]
     assert info["default_preset"] == "balanced"
-    assert info["retention"] == {"job_days": 7.0, "capture_hours": 48.0}
+    assert info["retention"] == {"job_days": 7.0, "capture_hours": 48.0, "reference_days": 30.0, "map_days": 30.0}
     assert info["limits"] == {
         "max_photos": 200,
         "max_photo_bytes": 50_000_000,
@@ -34,6 +34,14 @@ def test_info_tells_the_limits_that_hold(api: Api) -> None:
         "max_wait_s": 60,
         "job_time_limit_s": 3600,
         "photo_formats": ["image/jpeg", "image/png", "image/webp", "image/heic", "image/tiff"],
+        "localisation": {
+            "max_references": 32,
+            "max_photo_bytes": 10_000_000,
+            "deadline_ms": 10_000,
+            "max_deadline_ms": 60_000,
+            "max_kept_references": 10_000,
+            "max_kept_maps": 100,
+        },
     }
 
 
@@ -50,7 +58,12 @@ def test_ready_counts_the_workers(api: Api) -> None:
     WorkerRegistry(api.settings, api.store.redis).beat(status)
     ready = api.http.get("/healthz/ready").json()
     assert ready["status"] == "ok"
-    assert ready["checks"] == {"job_store": "ok", "object_store": "ok", "workers": "1 alive, 1 with their weights loaded"}
+    assert ready["checks"] == {
+        "job_store": "ok",
+        "object_store": "ok",
+        "workers": "1 alive, 1 with their weights loaded",
+        "localisation_workers": "0 alive, 0 with their weights loaded",
+    }
 
 
 def test_demand_and_metrics(api: Api) -> None:

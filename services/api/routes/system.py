@@ -21,7 +21,7 @@ from services.api.routes.limits import MAX_WAIT_S
 from services.api.submission_form import DEFAULT_PRESET, PRESETS
 from services.api.wiring import Services, Wired
 from services.contract.codes import ProblemCode
-from services.contract.info import Demand, Health, Info, Limits, Retention
+from services.contract.info import Demand, Health, Info, Limits, LocalisationLimits, Retention
 from services.contract.outputs import OUTPUTS
 from services.contract.problems import FieldError
 
@@ -43,6 +43,14 @@ async def get_info(services: Wired) -> Info:
         max_wait_s=MAX_WAIT_S,
         job_time_limit_s=int(settings.job_time_limit_s),
         photo_formats=list(PHOTO_FORMATS.values()),
+        localisation=LocalisationLimits(
+            max_references=settings.max_references,
+            max_photo_bytes=settings.localisation_max_photo_bytes,
+            deadline_ms=settings.localisation_deadline_ms,
+            max_deadline_ms=settings.localisation_max_deadline_ms,
+            max_kept_references=settings.max_kept_references,
+            max_kept_maps=settings.max_kept_maps,
+        ),
     )
     return Info(
         version=version("mast3r-service"),
@@ -52,7 +60,12 @@ async def get_info(services: Wired) -> Info:
         default_preset=DEFAULT_PRESET,
         outputs=list(OUTPUTS),
         limits=limits,
-        retention=Retention(job_days=settings.retention_days, capture_hours=settings.capture_expiry_h),
+        retention=Retention(
+            job_days=settings.retention_days,
+            capture_hours=settings.capture_expiry_h,
+            reference_days=settings.reference_retention_days,
+            map_days=settings.map_retention_days,
+        ),
     )
 
 
@@ -97,8 +110,11 @@ async def get_readiness(services: Wired) -> Health:
         detail = "; ".join(f"{fault.pointer.removeprefix('/checks/')}: {fault.message}" for fault in faults)
         raise ProblemError(503, ProblemCode.STORAGE_UNAVAILABLE, detail, faults, retryable=True)
     workers = await to_thread.run_sync(services.workers.workers, limiter=services.store_threads)
-    loaded = sum(worker.weights_loaded for worker in workers)
-    checks = {"job_store": "ok", "object_store": "ok", "workers": f"{len(workers)} alive, {loaded} with their weights loaded"}
+    checks = {"job_store": "ok", "object_store": "ok"}
+    for check, kind in (("workers", "reconstruction"), ("localisation_workers", "localisation")):
+        alive = [worker for worker in workers if worker.kind == kind]
+        loaded = sum(worker.weights_loaded for worker in alive)
+        checks[check] = f"{len(alive)} alive, {loaded} with their weights loaded"
     return Health(status="ok", checks=checks)
 
 
