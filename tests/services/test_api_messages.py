@@ -15,10 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from services.adapters.capture_store import CaptureState
 from services.adapters.settings import Settings
+from services.adapters.webhook_events import OutboxEntry, entry_of
 from services.api.capture_access import view_capture
 from services.api.job_views import view_job
 from services.api.problems import ProblemError, problem_response
-from services.contract import captures, events, info, jobs, pages, problems, uploads
+from services.contract import captures, events, info, jobs, pages, problems, uploads, webhooks
 from services.contract.codes import JobErrorCode, ProblemCode
 from services.contract.event_stream import GapEvent, StatusEvent
 from services.contract.states import JobStatus
@@ -90,6 +91,21 @@ CAPTURE = CaptureState(
     jobs=[JOB],
     deleted_at=None,
 )
+WEBHOOK = webhooks.Webhook(
+    url="https://hooks.example/m3r", events=["job.running", "job.failed"], sealed_secret="c2VhbGVk", sequence=2
+)
+DELIVERY = webhooks.Delivery(
+    id=f"evt_{JOB.removeprefix('job_')}_2_failed",
+    sequence=2,
+    type="job.failed",
+    status="pending",
+    attempts=1,
+    created_at=LATER,
+    last_attempt_at=LATER,
+    next_attempt_at=LATER + timedelta(seconds=5),
+    last_status=503,
+    last_error="the receiver answered 503",
+)
 PROBLEM = ProblemError(
     422,
     ProblemCode.INVALID_IMAGE,
@@ -100,6 +116,13 @@ PROBLEM = ProblemError(
 
 def _job(changes: dict[str, Any], progress: jobs.ProgressReport | None = None, position: int | None = None) -> jobs.Job:
     return view_job(record(**changes), BASE, progress, position)
+
+
+def _event(changes: dict[str, Any]) -> OutboxEntry:
+    entry = entry_of(record(**changes, version=2, webhook=WEBHOOK), Settings(public_base_url=BASE))
+    assert entry is not None
+    assert entry.id == DELIVERY.id
+    return entry
 
 
 def _ended(outcome: str, error: jobs.JobError | None = None) -> list[jobs.Attempt]:
@@ -122,6 +145,10 @@ def messages() -> dict[str, BaseModel]:
         "job.canceled": _job({"status": JobStatus.CANCELED, "finished_at": LATER}),
         "job.expired": _job({"status": JobStatus.EXPIRED, "deadline_at": LATER, "finished_at": LATER}),
         "job.retry": _job({"retry_of": "job_01996a00-0000-7000-8000-000000000009"}, position=0),
+        "job.webhook": _job({"webhook": WEBHOOK}),
+        "record.webhook": WEBHOOK,
+        "webhook.event": webhooks.WebhookEvent.model_validate_json(_event(failed).body),
+        "delivery-list": webhooks.DeliveryList(items=[DELIVERY]),
         "capture": view_capture(CAPTURE, BASE, Settings()),
         "record.capture": CAPTURE.record,
         "upload": uploads.Upload(
@@ -129,7 +156,9 @@ def messages() -> dict[str, BaseModel]:
             capture_id=CAPTURE.record.id,
             expires_at=LATER,
             files=[uploads.UploadTarget(name="a.jpg", url="https://s3.example/b/k?X-Amz-Signature=0", headers={"x-amz-a": "b"})],
-            links={"complete": f"{BASE}/v1/captures/{CAPTURE.record.id}/uploads/upl_01996a00-0000-7000-8000-000000000007/complete"},
+            links={
+                "complete": f"{BASE}/v1/captures/{CAPTURE.record.id}/uploads/upl_01996a00-0000-7000-8000-000000000007/complete"
+            },
         ),
         "job-page": pages.JobPage(items=[queued], next_cursor=JOB),
         "artifact-link": pages.ArtifactLink(**RESULT.artifacts[0].model_dump(), url=f"{BASE}/v1/jobs/{JOB}/artifacts/scene.ply"),
