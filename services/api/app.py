@@ -24,6 +24,7 @@ from services.api.routes import (
     links,
     localize,
     maps,
+    page,
     reconstructions,
     references,
     system,
@@ -55,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings, app.state.metrics = settings, metrics
     modules = (reconstructions, captures, uploads, jobs, events, deliveries, artifacts, links, thumbnails, references, maps)
-    for module in (*modules, localize, system):
+    for module in (*modules, localize, system, page):
         app.include_router(module.router)
     install_error_handlers(app)
     app.add_exception_handler(StreamOverError, _end_stream)
