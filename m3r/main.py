@@ -50,6 +50,9 @@ def serve(
     workers: Annotated[int, typer.Option(help="Worker processes to start; 0 when they run elsewhere.", min=0)] = 1,
     checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the URL into this file once the service answers.")] = None,
+    localisation: Annotated[
+        bool, typer.Option(help="Start a localisation worker too; it holds the weights a second time.")
+    ] = True,
 ) -> None:
     """Start API, queue and worker on this machine with one command.
 
@@ -60,7 +63,16 @@ def serve(
     """
     from m3r.serve import ServePlan, run_service
 
-    run_service(ServePlan(host=host, port=port, data=data, workers=workers, checkpoint=checkpoint, ready_file=ready_file))
+    plan = ServePlan(
+        host=host,
+        port=port,
+        data=data,
+        workers=workers,
+        checkpoint=checkpoint,
+        ready_file=ready_file,
+        localisation=localisation,
+    )
+    run_service(plan)
 
 
 @app.command()

@@ -35,6 +35,7 @@ class ServePlan:
     workers: int
     checkpoint: str | None
     ready_file: Path | None
+    localisation: bool = True  # a resident worker for queries; not without workers
 
 
 def run_service(plan: ServePlan) -> None:
@@ -54,7 +55,7 @@ def run_service(plan: ServePlan) -> None:
             os.environ["M3R_CHECKPOINT"] = plan.checkpoint
         settings = Settings()
         refuse_open_bind(settings)
-        stack.enter_context(supervised_workers(plan.workers))
+        stack.enter_context(supervised_workers(plan.workers, plan.localisation and plan.workers > 0))
         url = f"http://{plan.host}:{listener.getsockname()[1]}"
         typer.echo(f"m3r answers on {url}  (data in {plan.data}, {plan.workers} worker(s))", err=True)
         serve_api(settings, listener, lambda: announce(plan.ready_file, url))
@@ -136,10 +137,11 @@ def serve_api(settings: Settings, listener: socket.socket, on_ready: Callable[[]
 
 
 @contextlib.contextmanager
-def supervised_workers(count: int) -> Iterator[None]:
-    """Keep `count` worker processes alive; stop them at the end."""
+def supervised_workers(count: int, localisation: bool = False) -> Iterator[None]:
+    """Keep `count` worker processes alive, and one that localises; stop them at the end."""
     stop = threading.Event()
-    threads = [threading.Thread(target=keep_alive, args=(stop,), name=f"worker-{n}") for n in range(count)]
+    roles = ["worker"] * count + ["localisation"] * localisation
+    threads = [threading.Thread(target=keep_alive, args=(stop, role), name=f"{role}-{n}") for n, role in enumerate(roles)]
     for thread in threads:
         thread.start()
     try:
@@ -150,17 +152,31 @@ def supervised_workers(count: int) -> Iterator[None]:
             thread.join()
 
 
-def keep_alive(stop: threading.Event) -> None:
+def keep_alive(stop: threading.Event, role: str = "worker") -> None:
     """Run a worker process, and another one when it ends, until told to stop."""
+    command = [sys.executable, "-m", "m3r.tethered", role]
     while not stop.is_set():
-        process = subprocess.Popen([sys.executable, "-m", "m3r.tethered"], stdin=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         while process.poll() is None and not stop.wait(0.2):
             pass
         if stop.is_set():
             end_group(process)
         else:
-            typer.echo(f"worker {process.pid} ended with {process.returncode}; starting another", err=True)
+            typer.echo(f"{role} {process.pid} ended with {process.returncode}; starting another", err=True)
+            if role == "localisation":
+                forget_localisation_worker(process.pid)
             stop.wait(RESTART_AFTER_S)
+
+
+def forget_localisation_worker(pid: int) -> None:
+    """Say that a process takes no more queries, so that nobody waits for it until it counts as silent."""
+    import redis
+
+    from services.adapters.localisation_queue import QueryQueue
+    from services.adapters.settings import Settings
+
+    with contextlib.suppress(redis.RedisError):
+        QueryQueue(Settings(), f"{socket.gethostname()}/{pid}").leave()
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""`python -m m3r.tethered`: a worker that ends when the process that started it is gone, even by kill -9.
+"""`python -m m3r.tethered [worker | localisation]`: a worker that ends when the process that started it is gone, even by kill -9.
 
 The starter holds the other end of standard input; end of file means that it is dead.
 """
@@ -12,6 +12,7 @@ import threading
 import time
 
 GRACE_S = 20.0
+NICE = 5  # of workers that reconstruct: API and queries beside them come first on the processors they share
 
 
 def watch_starter() -> None:
@@ -23,9 +24,20 @@ def watch_starter() -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-if __name__ == "__main__":
+def run_role(role: str) -> int:
+    """Be a worker of this kind; gives the process' exit status."""
     from services.adapters.settings import Settings
+
+    if role == "localisation":
+        from services.worker.localisation import run_localisation_worker
+
+        return run_localisation_worker(Settings())
     from services.worker.app import run_worker
 
+    os.nice(NICE)
+    return run_worker(Settings())
+
+
+if __name__ == "__main__":
     threading.Thread(target=watch_starter, daemon=True, name="starter").start()
-    sys.exit(run_worker(Settings()))
+    sys.exit(run_role(sys.argv[1] if len(sys.argv) > 1 else "worker"))

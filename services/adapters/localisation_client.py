@@ -60,7 +60,11 @@ class LocalisationClient:
                 await self._offer(message, parts, deadline_ms)
                 return await future
         except TimeoutError:
+            await self._withdraw(message.id)
             raise QueryRefused("too_late") from None
+        except (QueryRefused, asyncio.CancelledError):
+            await self._withdraw(message.id)
+            raise
         finally:
             del self._waiting[message.id]
 
@@ -75,6 +79,11 @@ class LocalisationClient:
         """Say how many workers live."""
         seconds, micro = await self._redis.time()
         return int(await self._redis.zcount(self._prefix + "workers", f"({seconds * 1000 + micro / 1000:.0f}", "+inf"))
+
+    async def _withdraw(self, query_id: str) -> None:
+        """Remove the photographs of a query that nobody waits for: a worker that meets it drops it unread."""
+        with contextlib.suppress(redis.RedisError):
+            await asyncio.shield(self._redis.unlink(f"{self._prefix}query:{query_id}"))
 
     async def _offer(self, message: QueryMessage, parts: Mapping[str, bytes], deadline_ms: int) -> None:
         if self._script is None:

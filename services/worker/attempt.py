@@ -22,7 +22,7 @@ from services.adapters.settings import Settings
 from services.adapters.submission import ring
 from services.contract.codes import JobErrorCode
 from services.contract.jobs import Artifact, ImageInput, JobRecord, JobResult, Metrics
-from services.contract.keys import artifact, attempt_prefix, capture_image
+from services.contract.keys import artifact, attempt_prefix, capture_image, kept_scene
 from services.contract.presets import apply_preset, shrink
 from services.worker.engine import EngineJob, EngineResult, Photo
 from services.worker.failures import describe_failure, is_device_fault, is_out_of_memory, named
@@ -103,6 +103,8 @@ def _work(record: JobRecord, lease: Lease, place: Workplace) -> JobResult:
         if shrunk:  # outside the handler, so that the failed try's frames and their memory are gone
             made = engine.run(EngineJob(photos, shrink(options), job.outputs, job.strict_images, folder / "second"), lease.report)
         artifacts = [_upload(file.name, file.path, file.media_type, record, lease, place) for file in made.files]
+        if made.scene is not None:
+            _keep_scene(made.scene, record, lease, place)
     return _result(record, made, artifacts, shrunk, lease, place)
 
 
@@ -132,6 +134,15 @@ def _upload(name: str, path: Path, media_type: str, record: JobRecord, lease: Le
 
     lease.check()
     return persist(upload, (StorageUnavailable, OutOfSpace), place.settings.storage_patience_s, lease.check)
+
+
+def _keep_scene(path: Path, record: JobRecord, lease: Lease, place: Workplace) -> None:
+    def upload() -> None:
+        with path.open("rb") as file:
+            place.objects.put(kept_scene(record.id, lease.token), file)
+
+    lease.check()
+    persist(upload, (StorageUnavailable, OutOfSpace), place.settings.storage_patience_s, lease.check)
 
 
 def _result(

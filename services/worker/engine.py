@@ -52,6 +52,7 @@ class EngineResult:
     warnings: Sequence[str] = ()
     points: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    scene: Path | None = None  # kept with the job, unseen by clients, so that it can be frozen into a map
 
     @property
     def registered(self) -> list[PhotoQuality]:

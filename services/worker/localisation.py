@@ -26,6 +26,7 @@ from services.adapters.objects import open_store
 from services.adapters.settings import Settings
 from services.adapters.worker_registry import WorkerRegistry
 from services.contract.workers import WorkerStatus
+from services.worker.failures import is_device_fault
 from services.worker.localisation_answering import DeviceLost, QueryAnswering
 from services.worker.localisation_background import BackgroundThread
 from services.worker.localisation_engine import LocalisationEngine, find_localisation_engine
@@ -88,7 +89,12 @@ class LocalisationWorker:
     def _load(self) -> LocalisationEngine:
         engine = find_localisation_engine(self._settings)(self._settings)
         started = time.perf_counter()
-        engine.warm_up()
+        try:
+            engine.warm_up()
+        except Exception as error:
+            if is_device_fault(error):
+                raise
+            log.warning("warming up failed, queries may too: %s: %s", type(error).__name__, error)
         self._pace_ms = 1000 * (time.perf_counter() - started)
         log.info("engine %s is loaded; warming up took %.0f ms", engine.name, self._pace_ms)
         return engine

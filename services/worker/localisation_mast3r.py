@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mast3r_engine import load_network
 from mast3r_engine.checkpoints import load_default_network
 from mast3r_engine.errors import MapError
 from mast3r_engine.localisation import (
@@ -30,7 +31,6 @@ from mast3r_engine.localisation import (
 )
 from mast3r_engine.localisation.fingerprint import network_fingerprint
 from mast3r_engine.localisation.reference import encode_photographs
-from mast3r_engine.network import load_network
 from mast3r_engine.predictions import Encoded, PairNetwork, ViewPrediction
 from services.adapters.settings import Settings
 from services.contract.localisation import CameraIntrinsics, Prior

@@ -17,6 +17,7 @@ from mast3r_kernels import one_line, require
 from services.adapters.settings import Settings
 from services.contract.outputs import ALWAYS
 from services.worker.engine import EngineFile, EngineJob, EngineResult, OnProgress
+from services.worker.localisation_state import save_scene
 from services.worker.translate import to_options, to_result
 
 log = logging.getLogger("m3r.worker")
@@ -69,8 +70,10 @@ class Mast3rEngine:
         )
         files = [EngineFile(file.name, job.folder / file.name, file.media_type) for file in written]
         result = to_result(scene, [photo.name for photo in job.photos], unusable, files)
+        kept = job.folder / "kept-scene.npz"
+        save_scene(scene, kept)
         seconds = {**result.stage_seconds, "export": time.perf_counter() - exporting}
-        return replace(result, warnings=[*result.warnings, *impossible], stage_seconds=seconds)
+        return replace(result, warnings=[*result.warnings, *impossible], stage_seconds=seconds, scene=kept)
 
 
 def load_mast3r(settings: Settings) -> Mast3rEngine:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mast3r_engine.evaluation.oracle import OracleNetwork, OracleNoise, make_scene
 from services.adapters.settings import Settings
+from services.worker.localisation_mast3r import Mast3rLocalisation
 from services.worker.mast3r import Mast3rEngine
 
 VIEWS = 4
@@ -26,6 +27,11 @@ class TrainedOracle(OracleNetwork):
             return super()._describe(view, key)
         values: NDArray[Any] = np.random.default_rng(key).standard_normal((HEIGHT, WIDTH, 24))
         return values / np.linalg.norm(values, axis=-1, keepdims=True)
+
+
+def load_localisation(settings: Settings) -> Mast3rLocalisation:
+    """Build the localisation engine that the tests' settings name: the same network."""
+    return Mast3rLocalisation(TrainedOracle(make_scene(VIEWS + 1, HEIGHT, WIDTH), OracleNoise.none()), "oracle")
 
 
 def load_engine(settings: Settings) -> Mast3rEngine:

@@ -41,6 +41,7 @@ class Served:
         environment = {
             **os.environ,
             "M3R_ENGINE": "tests.services.oracle_engine:load_engine",
+            "M3R_LOCALISATION_ENGINE": "tests.services.oracle_engine:load_localisation",
             "M3R_LEASE_S": "2",
             "M3R_MIN_FREE_DISK_BYTES": "0",
             "M3R_MAX_PHOTOS": "8",
