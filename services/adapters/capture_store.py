@@ -63,11 +63,11 @@ class CaptureStore:
         self._objects = objects
         self._settings = store.settings
 
-    def create(self, tenant: str) -> CaptureState:
-        """Make an empty capture; raises ObjectStoreError."""
+    def create(self, tenant: str, capture_id: str | None = None) -> CaptureState:
+        """Make an empty capture, under an id that is free if one is given; raises ObjectStoreError."""
         now = datetime.now(UTC)
         expires_at = now + timedelta(hours=self._settings.capture_expiry_h)
-        record = CaptureRecord(id=new_id("cap"), tenant=tenant, created_at=now, expires_at=expires_at)
+        record = CaptureRecord(id=capture_id or new_id("cap"), tenant=tenant, created_at=now, expires_at=expires_at)
         self._write(record)
         self._enter(record, [])
         return CaptureState(record, False, 0, [], frozenset(), [], None)
