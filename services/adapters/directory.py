@@ -245,9 +245,16 @@ def _chunks(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent) / name for name in sorted(names) if not name.startswith((META, PART)))
+    """Give the objects' files in the order of their keys: a folder sorts as its name with a slash."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):  # nothing is there, or it has just been removed
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(Path(entry.path))
+        elif not entry.name.startswith((META, PART)):
+            yield Path(entry.path)
 
 
 def _sync_folder(folder: Path) -> None:

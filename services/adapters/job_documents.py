@@ -10,11 +10,12 @@ import secrets
 
 from pydantic import ValidationError
 
+from services.adapters import transitions
 from services.adapters.job_scripts import to_ms
 from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectNotFound, ObjectStore
-from services.contract.jobs import JobRecord
-from services.contract.keys import JOBS_PREFIX, job_document
+from services.contract.jobs import JobRecord, JobResult
+from services.contract.keys import JOBS_PREFIX, attempt_result, job_document
 
 MARK = "|"  # separates a job's id from the writer's mark
 
@@ -51,11 +52,21 @@ class JobDocuments:
         return len(members)
 
     def read(self, job_id: str) -> JobRecord | None:
-        """Read a durable copy; None when there is none, or what lies there is not one."""
+        """Read a durable copy; None when there is none, or what lies there is not one.
+
+        A job whose holder had all its results written has succeeded: somebody may have been told so by a Redis that has lost it
+        since, before the copy was brought up to date.
+        """
         try:
-            return JobRecord.model_validate_json(self._objects.read(job_document(job_id)))
+            record = JobRecord.model_validate_json(self._objects.read(job_document(job_id)))
         except (ObjectNotFound, ValidationError):
             return None
+        result = self._announced(record)
+        return record if result is None else transitions.succeed(record, result, self._store.now())
+
+    def announce(self, job_id: str, result: JobResult) -> None:
+        """Say what is about to be published; raises ObjectStoreError."""
+        self._objects.put(attempt_result(job_id, result.token), result.model_dump_json().encode(), "application/json")
 
     def rebuild(self) -> int:
         """Put every record back that Redis lacks or has in an older version; says how many."""
@@ -65,3 +76,11 @@ class JobDocuments:
             if record is not None and self._store.restore(record):
                 restored += 1
         return restored
+
+    def _announced(self, record: JobRecord) -> JobResult | None:
+        if record.status not in transitions.HELD or record.token is None:
+            return None
+        try:
+            return JobResult.model_validate_json(self._objects.read(attempt_result(record.id, record.token)))
+        except (ObjectNotFound, ValidationError):
+            return None

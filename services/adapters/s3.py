@@ -103,11 +103,12 @@ class S3Store:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         full = self._prefix + check_key(prefix, prefix=True)
         with storage_errors(prefix):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full):
-                for entry in page.get("Contents", ()):
-                    stored = self.stat(entry["Key"].removeprefix(self._prefix))
-                    if stored is not None:
-                        yield stored
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full)
+            # Sorted here: gateways over a file system (SeaweedFS) have an order of their own.
+            for key in sorted(entry["Key"] for page in pages for entry in page.get("Contents", ())):
+                stored = self.stat(key.removeprefix(self._prefix))
+                if stored is not None:
+                    yield stored
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         full = self._prefix + check_key(prefix, prefix=True)
@@ -183,7 +184,7 @@ def connect(settings: Settings, endpoint: str | None) -> S3Client:
         s3={"addressing_style": "path"},
         connect_timeout=min(5.0, settings.s3_timeout_s),
         read_timeout=settings.s3_timeout_s,
-        retries={"max_attempts": 2, "mode": "standard"},
+        retries={"total_max_attempts": 2, "mode": "standard"},
         # Newer checksums in trailers are not understood by every gateway; ours is the SHA-256 in the metadata.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.adapters.embedded import EmbeddedRedis, free_port
+from services.adapters.embedded import EmbeddedRedis
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectStore, open_store
 from services.adapters.queue import JobQueue
 from services.adapters.settings import Settings
+from tests.services.s3_server import S3Server
 from tests.services.service_stand import Stand, StandFactory
 
 _numbers = itertools.count()
@@ -109,74 +106,13 @@ def own_stand(tmp_path: Path) -> Iterator[StandFactory]:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A real S3 gateway (SeaweedFS); gives the settings that reach it. The bucket is `m3r-tests`."""
-    folder = tmp_path_factory.mktemp("s3")
-    process, values = start_s3(folder)
-    yield values
-    process.kill()  # its data is thrown away; a polite end takes 20 s
-    process.wait(20)
+def s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server (SeaweedFS) for the session. Tests that kill one start their own."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
-def start_s3(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """Start SeaweedFS with one identity and wait until its bucket can be made."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    ports = dict(zip(("master", "volume", "filer", "s3"), _ports(4), strict=True))
-    identity = {"name": "tests", "credentials": [{"accessKey": "tests", "secretKey": "tests-secret"}], "actions": ["Admin"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    flags = [
-        f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-volume.max=20",
-        "-master.volumeSizeLimitMB=64",
-        "-s3",
-        f"-s3.config={folder / 's3.json'}",
-    ]
-    flags += [
-        f"-master.port={ports['master']}",
-        f"-volume.port={ports['volume']}",
-        f"-filer.port={ports['filer']}",
-        f"-s3.port={ports['s3']}",
-    ]
-    with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "weed"), "server", *flags],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "GOMAXPROCS": "2"},
-        )
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="tests",
-        aws_secret_access_key="tests-secret",
-        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 1}, connect_timeout=2),
-    )
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            client.create_bucket(Bucket="m3r-tests")
-            client.put_object(Bucket="m3r-tests", Key="probe", Body=b"1")
-            break
-        except (BotoCoreError, ClientError):
-            if time.monotonic() > deadline or process.poll() is not None:
-                process.kill()
-                raise
-            time.sleep(0.3)
-    values = {"store": "s3://m3r-tests", "s3_endpoint": endpoint, "s3_access_key": "tests", "s3_secret_key": "tests-secret"}
-    return process, values
-
-
-def _ports(count: int) -> list[int]:
-    # SeaweedFS takes port + 10000 for gRPC beside each of its ports.
-    found: list[int] = []
-    while len(found) < count:
-        port = free_port()
-        if port < 55000 and all(abs(port - other) > 1 for other in found):
-            found.append(port)
-    return found
+@pytest.fixture(scope="session")
+def s3_server(s3_process: S3Server) -> dict[str, Any]:
+    """The settings that reach the session's S3 server. The bucket is `m3r-tests`."""
+    return s3_process.settings

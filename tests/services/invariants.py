@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from types import TracebackType
+
+import redis
+
+from services.adapters.objects import ObjectStoreError
 from services.contract.jobs import JobRecord
-from services.contract.keys import attempts_prefix
+from services.contract.keys import attempts_prefix, capture_prefix, job_prefix
 from services.contract.states import TERMINAL, JobStatus
 from tests.services.service_stand import Stand, wait_for
 
@@ -65,3 +72,48 @@ def check_objects(stand: Stand, record: JobRecord) -> None:
         stored = stand.objects.stat(f"{attempts_prefix(record.id)}{record.attempts[-1].token}/{artifact.name}")
         assert stored is not None
         assert (stored.bytes, stored.sha256) == (artifact.bytes, artifact.sha256)
+
+
+def fingerprint(stand: Stand, job: JobRecord) -> dict[str, str]:
+    """Everything that belongs to a job: its record, and the SHA-256 of every object of its own and of its capture."""
+    keys = [entry.key for prefix in (job_prefix(job.id), capture_prefix(job.capture_id)) for entry in stand.objects.list(prefix)]
+    return {
+        "record": stand.job(job).model_dump_json(),
+        **{key: hashlib.sha256(stand.objects.read(key)).hexdigest() for key in keys},
+    }
+
+
+class Witness:
+    """A client that looks at a job all the time: an end that was once seen stays, with the result that was seen."""
+
+    def __init__(self, stand: Stand, job: JobRecord) -> None:
+        self._stand = stand
+        self._job = job
+        self._seen: set[tuple[str, str | None]] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def check(self, final: JobRecord) -> None:
+        """Raise unless every end that was seen is the final one."""
+        assert self._seen <= {_end(final)}, f"{final.id} has ended as {_end(final)}, and was seen to end as {self._seen}"
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.03):
+            try:
+                record = self._stand.store.get(self._job.id) or self._stand.documents.read(self._job.id)
+            except (redis.RedisError, ObjectStoreError):
+                continue
+            if record is not None and record.terminal:
+                self._seen.add(_end(record))
+
+    def __enter__(self) -> Witness:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+
+def _end(record: JobRecord) -> tuple[str, str | None]:
+    return record.status.value, record.result.token if record.result else None
