@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     s3_region: str | None = None
     s3_access_key: str | None = None
     s3_secret_key: str | None = Field(default=None, repr=False)
-    s3_timeout_s: float = 20.0  # a server that sends nothing for so long counts as away
+    s3_timeout_s: float = 15.0  # a server that says nothing for so long is asked once more, then counts as away
     s3_multipart_bytes: int = 16 * 2**20  # larger objects are sent in parts of this size, at least 5 MiB
     min_free_disk_bytes: int = 512 * 2**20  # a directory store refuses new objects below this
 

@@ -106,7 +106,11 @@ async def download_artifact(
     if etag_matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers={"ETag": headers["ETag"], "Cache-Control": headers["Cache-Control"]})
     key = keys.artifact(job_id, record.result.token, name)
-    url = await to_thread.run_sync(services.objects.presign, key, PRESIGNED_S, _last_part(name), limiter=services.store_threads)
+    url = None
+    if not request.scope.get(HEAD_FLAG):  # a URL is signed for one method, and HEAD needs nothing of the store
+        url = await to_thread.run_sync(
+            services.objects.presign, key, PRESIGNED_S, _last_part(name), limiter=services.store_threads
+        )
     if url is not None:
         return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
     part = _choose(range_, if_range, file)
