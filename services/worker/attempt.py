@@ -69,6 +69,7 @@ def attempt_job(job_id: str, place: Workplace) -> None:
         _document(place, job_id)
         try:
             result = _work(record, lease, place)
+            _announce(job_id, result, lease, place)
             lease.check()
             published = persist(
                 lambda: place.store.commit(job_id, lease.token, result), (redis.RedisError, JobNotFound), QUEUE_PATIENCE_S
@@ -143,6 +144,12 @@ def _keep_scene(path: Path, record: JobRecord, lease: Lease, place: Workplace) -
 
     lease.check()
     persist(upload, (StorageUnavailable, OutOfSpace), place.settings.storage_patience_s, lease.check)
+
+
+def _announce(job_id: str, result: JobResult, lease: Lease, place: Workplace) -> None:
+    lease.check()
+    errors = (StorageUnavailable, OutOfSpace)
+    persist(lambda: place.documents.announce(job_id, result), errors, place.settings.storage_patience_s, lease.check)
 
 
 def _result(
