@@ -27,6 +27,15 @@ class PairPasses:
     pass_ji: tuple[ViewPrediction, ViewPrediction]  # view j, view i; points in j's frame
 
 
+@dataclass(frozen=True)
+class DirectedPass:
+    """One decoder pass of two images; every prediction has a batch of one."""
+
+    first: int
+    second: int
+    views: tuple[ViewPrediction, ViewPrediction]  # points in the first one's frame
+
+
 class TokenStore:
     """Keeps each image's tokens; in bfloat16 when `images` of them would not fit the budget. They come out as they went in."""
 
@@ -125,6 +134,35 @@ def decode_pairs(
         PairPasses(i, j, there, back) if i < j else PairPasses(j, i, back, there)
         for (i, j), there, back in zip(pairs, forward, backward, strict=True)
     ]
+
+
+def plan_passes(
+    passes: Sequence[tuple[int, int]],  # first and second image
+    shapes: Sequence[tuple[int, int]],  # (H, W) per image
+    pixels: int,
+) -> list[list[tuple[int, int]]]:
+    """Put passes of equal shapes together, at most `pixels` pixels in a batch (but at least one pass)."""
+    groups: dict[tuple[tuple[int, int], tuple[int, int]], list[tuple[int, int]]] = {}
+    for first, second in passes:
+        groups.setdefault((shapes[first], shapes[second]), []).append((first, second))
+    batches = []
+    for ((H, W), (H2, W2)), members in groups.items():
+        size = max(1, pixels // (H * W + H2 * W2))
+        batches += [members[start : start + size] for start in range(0, len(members), size)]
+    return batches
+
+
+def decode_directed(
+    net: PairNetwork,
+    store: TokenStore,
+    passes: Sequence[tuple[int, int]],  # one batch of `plan_passes`
+    names: Sequence[str],
+    outputs: Outputs | None = None,
+) -> list[DirectedPass]:
+    """Decode passes of equal shapes in one call; see `decode_passes`."""
+    firsts, seconds = [first for first, _ in passes], [second for _, second in passes]
+    decoded = decode_passes(net, store, firsts, seconds, names, outputs)
+    return [DirectedPass(*ends, views) for ends, views in zip(passes, decoded, strict=True)]
 
 
 def decode_passes(

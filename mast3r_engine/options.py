@@ -58,6 +58,7 @@ class Options:
     image_size: int | None = None  # long edge at the network, pixels; None: the checkpoint's own
     scene_graph: str = "auto"  # complete, swin-K[-noncyclic], logwin-K[-noncyclic], oneref-R, auto
     pairs: tuple[tuple[int, int], ...] | None = None  # the user's own list of image indices; replaces scene_graph
+    directions: Literal["both", "one"] = "both"  # decoder passes of a pair; one: nearly twice as fast and less accurate
     seed: int = 0
     matching: MatchingOptions = field(default_factory=MatchingOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
@@ -66,6 +67,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.image_size is not None:
             _require(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
+        _require(self.directions in ("both", "one"), "directions", self.directions, "both or one")
         if self.pairs is not None:
             object.__setattr__(self, "pairs", tuple((int(i), int(j)) for i, j in self.pairs))
 

@@ -64,6 +64,9 @@ class JobOptions(OptionsModel):
     pairs: list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None = Field(
         default=None, description="your own list of pairs [i, j] of photographs, numbered from 0; replaces scene_graph"
     )
+    directions: Literal["both", "one"] = Field(
+        default="both", description="decoder passes of each pair; one: nearly twice as fast and less accurate"
+    )
     seed: int = 0
     matching: MatchingOptions = MatchingOptions()
     alignment: AlignmentOptions = AlignmentOptions()
