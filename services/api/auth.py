@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from services.adapters.json_logs import note_facts
 from services.adapters.key_store import KeyStore
 from services.adapters.objects import ObjectStoreError, open_store
 from services.adapters.settings import Settings
@@ -68,6 +69,7 @@ async def authorize(request: Request, credentials: Annotated[HTTPAuthorizationCr
     """
     services: Services = request.app.state.services
     caller = await _identify(request, credentials, services)
+    note_facts(tenant=caller.tenant)
     wanted = required_scope(request.method, request.scope["route"].path)
     if wanted not in caller.scopes:
         detail = f"the API key may {' and '.join(sorted(caller.scopes)) or 'do nothing'}; this route wants {wanted!r}"

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.adapters.json_logs import log_facts
 from services.api.allowed_methods import allowed_methods
 from services.api.logs import ACCESS_LOG, ERROR_LOG
 from services.api.metrics import Metrics
@@ -42,15 +43,16 @@ class RequestFrame:
         scope = dict(scope)  # the server goes by its own: it must know that HEAD was asked
         scope["root_path"] = self.root_path
         answer = _Answer(scope, receive, send)
-        try:
-            await self._serve(scope, answer)
-        except ClientDisconnect:
-            answer.status = CLIENT_CLOSED
-        except Exception:
-            ERROR_LOG.exception("unhandled error", extra={"request_id": answer.request_id, "path": scope["path"]})
-            await answer.fail()
-        finally:
-            self._note(scope, answer)
+        with log_facts(request_id=answer.request_id):
+            try:
+                await self._serve(scope, answer)
+            except ClientDisconnect:
+                answer.status = CLIENT_CLOSED
+            except Exception:
+                ERROR_LOG.exception("unhandled error", extra={"request_id": answer.request_id, "path": scope["path"]})
+                await answer.fail()
+            finally:
+                self._note(scope, answer)
 
     async def _serve(self, scope: Scope, answer: _Answer) -> None:
         preflight = "access-control-request-method" in Headers(scope=scope)

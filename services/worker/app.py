@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ from celery.signals import task_failure, worker_ready, worker_shutdown, worker_s
 
 from services.adapters.celery_settings import celery_settings
 from services.adapters.job_store import JobStore
+from services.adapters.json_logs import log_as_json
 from services.adapters.objects import open_store
 from services.adapters.queue import JobQueue
 from services.adapters.reaper import ReaperThread
@@ -35,6 +37,8 @@ def run_worker(settings: Settings) -> int:
     """Work until told to stop; gives the process' exit status."""
     # Idle OpenMP threads that spin take the processor from queue, API and each other; read when a child first loads torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.captureWarnings(True)
+    log_as_json(logging.getLogger(), settings.log_level)
     app = create_worker_app(settings)
     store, objects, queue = JobStore(settings), open_store(settings), JobQueue(settings)
     reaper, guard = ReaperThread(store, queue, objects, settings), ChildGuard(settings, store, objects, queue)
@@ -42,14 +46,15 @@ def run_worker(settings: Settings) -> int:
     remove_leftovers(settings)
     name = f"m3r-{os.getpid()}@%h"  # several workers may share a host
     arguments = [
+        "--quiet",  # no banner: what a worker writes is JSON lines
         "worker",
         "--hostname",
         name,
         "--without-gossip",
         "--without-mingle",
         "--without-heartbeat",
-        "--loglevel",
-        settings.log_level,
+        "--loglevel",  # of what the pool writes before a child has our logs; Celery's own lines come through them
+        "WARNING",
     ]
     try:
         app.worker_main(arguments)  # typed as if it never came back

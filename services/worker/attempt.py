@@ -15,6 +15,7 @@ import redis
 
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobNotFound, JobStore
+from services.adapters.json_logs import log_facts
 from services.adapters.objects import ObjectStore, ObjectStoreError, OutOfSpace, StorageUnavailable
 from services.adapters.queue import JobQueue
 from services.adapters.reaper import recover_from_restart
@@ -62,10 +63,12 @@ def attempt_job(job_id: str, place: Workplace) -> None:
     except JobNotFound:
         record = None
     if record is None:
-        log.info("%s: nothing to do", job_id)
+        log.info("%s: nothing to do", job_id, extra={"job_id": job_id})
         return
-    log.info("%s: attempt %d", job_id, len(record.attempts))
-    with Lease(place.store, record) as lease:
+    attempt = len(record.attempts)
+    facts: dict[str, object] = {"request_id": record.request_id, "tenant": record.tenant, "job_id": job_id, "attempt": attempt}
+    log.info("%s: attempt %d", job_id, attempt, extra=facts)
+    with log_facts(**facts), Lease(place.store, record) as lease:
         _document(place, job_id)
         try:
             result = _work(record, lease, place)
@@ -76,6 +79,7 @@ def attempt_job(job_id: str, place: Workplace) -> None:
             )
             if not published:
                 raise LeaseLost(f"{job_id}: the result came too late")
+            log.info("%s: succeeded with %d artefacts", job_id, len(result.artifacts))
         except BaseException as error:
             _settle(error, lease, place)
     _document(place, job_id)

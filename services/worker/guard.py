@@ -119,7 +119,8 @@ class ChildGuard(threading.Thread):
             self._documents.write(death.job_id)
 
     def _lose(self, job_id: str, attempt: Attempt, error: JobError) -> None:
-        log.warning("%s: attempt %d: %s", job_id, attempt.number, error.message)
+        facts = {"job_id": job_id, "attempt": attempt.number}
+        log.warning("%s: attempt %d: %s", job_id, attempt.number, error.message, extra=facts)
         self._store.lose(job_id, attempt.token, error)
 
     def _watch(self, job_id: str, pid: int) -> None:
@@ -136,7 +137,8 @@ class ChildGuard(threading.Thread):
             return
         since = self._overdue.setdefault((job_id, pid, reason), time.monotonic())
         if time.monotonic() - since >= grace_s:
-            log.warning("%s: child %d did not stop within %.1f s (%s); killed", job_id, pid, grace_s, reason)
+            facts = {"job_id": job_id, "request_id": record.request_id}
+            log.warning("%s: child %d did not stop within %.1f s (%s); killed", job_id, pid, grace_s, reason, extra=facts)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             self._overdue[job_id, pid, reason] = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import threading
@@ -59,7 +60,8 @@ class Lease:
         self._wake = threading.Event()
         self._canceled = threading.Event()
         self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_stopped, name="heartbeat", daemon=True)
+        context = contextvars.copy_context()  # its lines are about this job
+        self._thread = threading.Thread(target=context.run, args=(self._beat_until_stopped,), name="heartbeat", daemon=True)
 
     def __enter__(self) -> Lease:
         self._thread.start()

@@ -14,6 +14,7 @@ from celery.signals import setup_logging, worker_process_init
 
 from services.adapters.job_documents import JobDocuments
 from services.adapters.job_store import JobStore
+from services.adapters.json_logs import log_as_json
 from services.adapters.objects import open_store
 from services.adapters.queue import JobQueue
 from services.adapters.settings import Settings
@@ -64,7 +65,6 @@ def begin_child(**_: Any) -> None:
 
 @setup_logging.connect
 def begin_logging(**_: Any) -> None:
-    """Log to standard error; a receiver of this signal keeps Celery from setting up its own."""
-    logging.basicConfig(
-        level=Settings().log_level, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s", force=True
-    )
+    """Log JSON lines to standard error; a receiver of this signal keeps Celery from setting up its own."""
+    logging.captureWarnings(True)
+    log_as_json(logging.getLogger(), Settings().log_level)
