@@ -12,10 +12,12 @@ from mast3r_engine.errors import (
     NoOverlapError,
     OptionsError,
     OutOfMemoryError,
+    PriorsError,
     ReferencesError,
     StoredDataError,
     TooFewImagesError,
 )
+from mast3r_engine.lens import Lens
 from mast3r_engine.localisation import (
     Localization,
     MapPose,
@@ -35,22 +37,39 @@ from mast3r_engine.network import build_network
 from mast3r_engine.options import AlignmentOptions, FusionOptions, LocalizeOptions, MatchingOptions, Options
 from mast3r_engine.pipeline import reconstruct
 from mast3r_engine.predictions import Encoded, ViewPrediction
+from mast3r_engine.priors import (
+    CameraPrior,
+    DepthPrior,
+    KnownDistance,
+    KnownScale,
+    Mask,
+    PosePrior,
+    PositionPrior,
+    Priors,
+    UpDirection,
+)
 from mast3r_engine.reconstruction import Reconstruction
 
 __all__ = [
     "AlignmentOptions",
+    "CameraPrior",
     "CheckpointError",
+    "DepthPrior",
     "Encoded",
     "EngineError",
     "ForeignNetworkError",
     "FusionOptions",
     "IntrinsicsError",
     "InvalidImageError",
+    "KnownDistance",
+    "KnownScale",
+    "Lens",
     "Localization",
     "LocalizeOptions",
     "MapError",
     "MapPose",
     "MapPrior",
+    "Mask",
     "MatchingOptions",
     "NetworkOutputError",
     "NoOverlapError",
@@ -58,12 +77,17 @@ __all__ = [
     "OptionsError",
     "OutOfMemoryError",
     "PinholeCamera",
+    "PosePrior",
+    "PositionPrior",
+    "Priors",
+    "PriorsError",
     "Reconstruction",
     "Reference",
     "ReferencesError",
     "SceneMap",
     "StoredDataError",
     "TooFewImagesError",
+    "UpDirection",
     "ViewPrediction",
     "build_network",
     "encode_reference",

@@ -26,6 +26,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 SHORTEST_FOCAL, LONGEST_FOCAL = 0.1, 50.0  # of the longer side
 INVERSION_STEPS = 20
 INVERTED = 1e-9  # normalised coordinates: what an inverted ray may be off
+SQUARE = 5e-4  # ratio of the focal lengths below which a pixel is as good as square
 WIDEST_FISHEYE = np.pi / 2 - 1e-3  # radians off the axis: a pinhole has no picture of more
 
 
@@ -72,6 +73,18 @@ class Lens:
         return self.model != "OPENCV_FISHEYE" and not any(self.distortion)
 
     @property
+    def undistorted_K(self) -> Floats:  # (3, 3)
+        """Pinhole matrix of the undistorted photograph: of the same size, its pixels square."""
+        (fx, fy), (cx, cy) = self.focals, self.principal_point
+        fx, fy = (fx, fy) if self.needs_no_resampling else (float(np.sqrt(fx * fy)),) * 2
+        return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def needs_no_resampling(self) -> bool:
+        """Whether the photograph is already that of a pinhole with square pixels."""
+        return self.is_pinhole and abs(self.focals[0] / self.focals[1] - 1) < SQUARE
+
+    @property
     def K(self) -> Floats:  # (3, 3)
         """Pinhole matrix without the distortion."""
         (fx, fy), (cx, cy) = self.focals, self.principal_point
@@ -107,6 +120,16 @@ class Lens:
             flat = flat - np.linalg.solve(self._slope(flat), (self._distort(flat) - wanted)[..., None])[..., 0]
         reached = np.abs(self._distort(flat) - wanted).max(-1) < INVERTED
         return np.where((reached & self._unfolded(flat))[..., None], flat, np.nan)
+
+    def sees(
+        self,
+        rays: Floats,  # (..., 3) camera axes, z > 0
+    ) -> NDArray[np.bool_]:  # (...,)
+        """Whether a ray falls into the photograph, and not only because the distortion's polynomial turns back far outside."""
+        flat = rays[..., :2] / rays[..., 2:]
+        xy = self.project(rays)
+        inside = ((xy >= -0.5) & (xy <= np.array([self.width, self.height]) - 0.5)).all(-1)
+        return np.asarray(inside & (True if self.model == "OPENCV_FISHEYE" else self._unfolded(flat)))
 
     def _distort(self, flat: Floats) -> Floats:  # (..., 2)
         if self.model == "OPENCV_FISHEYE":

@@ -194,8 +194,19 @@ class Priors:
         for name, count in Counter(name for group in self.shared_cameras for name in group).items():
             if count > 1:
                 raise PriorsError(f"{name} is in {count} places of shared_cameras; one photograph has one camera")
+        for group in self.shared_cameras:
+            lenses = {self.cameras[name].lens for name in group if name in self.cameras}
+            if len(lenses) > 1:
+                raise PriorsError(
+                    f"the photographs {_some(group)} share one camera and have {len(lenses)} different ones; give one"
+                )
         if self.scale is not None and (self.distances or self.poses or self.positions):
             raise PriorsError("scale cannot be given beside distances, poses or positions, which say the scale themselves")
+
+    def camera_of(self, name: str) -> CameraPrior | None:
+        """What is known about a photograph's camera, from itself or from another photograph of that camera."""
+        group = next((group for group in self.shared_cameras if name in group), (name,))
+        return next((self.cameras[member] for member in (name, *group) if member in self.cameras), None)
 
     @property
     def names(self) -> set[str]:
@@ -216,9 +227,9 @@ class Priors:
     def check_size(self, name: str, width: int, height: int) -> None:
         """PriorsError when what is said about a photograph belongs to one of another size (upright, after EXIF rotation)."""
         said: list[tuple[str, tuple[int, int]]] = []
-        if name in self.cameras:
-            lens = self.cameras[name].lens
-            said.append(("camera", (lens.width, lens.height)))
+        camera = self.camera_of(name)
+        if camera is not None:
+            said.append(("camera", (camera.lens.width, camera.lens.height)))
         if name in self.masks:
             said.append(("mask", self.masks[name].use.shape[::-1]))
         if name in self.depths:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.correspondences import PairMatches
+from mast3r_engine.lens import Lens
 from mast3r_engine.views import ImageGeometry
 
 
@@ -28,7 +29,7 @@ class Alignment:
     """What global alignment hands to fusion: cameras and depths of N photographs, all at network size.
 
     cam2world: OpenCV axes; metres when the network is metric; NaN where unregistered. Each component has a frame of its own, in
-    which its first registered photograph is the identity.
+    which its first registered photograph is the identity; what priors place in their frame is one component, in that frame.
     """
 
     cam2world: NDArray[np.float64]  # (N, 4, 4)
@@ -39,6 +40,8 @@ class Alignment:
     confidence: list[NDArray[np.float32]]  # N of (h, w): network confidence (> 1), NaN if unregistered
     pairs: list[PairStats]
     stats: dict[str, Any] = field(default_factory=dict)
+    given_component: int = -1  # the component that stands in the frame of pose or position priors; -1: none does
+    in_given_unit: bool = False  # priors say the size of every component: metres, whatever the network's unit
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Reconstruction:
     pixel centres at integers; `network_intrinsics`, `depth` and `confidence` at network size. Clouds of all components stand
     in `points`, each in its own component's frame. `matches` are those that alignment was given of the pairs that hold, wrong
     ones among them; a network without descriptors leaves none. `sources` are the photographs' files, for exports that hold them.
+    Where the lens was known, `intrinsics` are those of the UNDISTORTED photograph of the original's size and `lenses` has the
+    original's, refined; without distortion they are the same.
     """
 
     names: list[str]
@@ -72,3 +77,7 @@ class Reconstruction:
     warnings: list[str] = field(default_factory=list)
     matches: list[PairMatches] = field(default_factory=list)
     sources: list[Path | None] = field(default_factory=list)  # N, None for a photograph that was not given as a path
+    lenses: list[Lens | None] = field(default_factory=list)  # N, None where nothing was said of the camera
+    usable: list[NDArray[np.bool_] | None] = field(default_factory=list)  # N of (h, w): masks; None: every pixel was used
+    masked: bool = False  # masks were given: points and depths show what they let through
+    world: str = "first registered photo of component 0"

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.fusion import Cloud
 from mast3r_engine.predictions import PairNetwork
+from mast3r_engine.priors import Priors
 from mast3r_engine.reconstruction import Alignment, Reconstruction
+from mast3r_engine.resolved_priors import lens_of
 from mast3r_engine.stage_clock import peak_memory
 from mast3r_engine.views import View
 
@@ -33,6 +35,20 @@ def fill_unknown_shapes(
     return dataclasses.replace(alignment, depth=filled(alignment.depth), confidence=filled(alignment.confidence))
 
 
+def masked(
+    alignment: Alignment,
+    usable: Sequence[NDArray[np.bool_] | None],  # (H, W) per photograph; None: everything
+) -> Alignment:
+    """Take depth and confidence away where masks say so, and with them points and exported maps."""
+
+    def kept(maps: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        return [
+            values if use is None else np.where(use, values, np.float32(np.nan)) for values, use in zip(maps, usable, strict=True)
+        ]
+
+    return dataclasses.replace(alignment, depth=kept(alignment.depth), confidence=kept(alignment.confidence))
+
+
 def assemble_scene(
     views: Sequence[View],
     alignment: Alignment,
@@ -42,12 +58,18 @@ def assemble_scene(
     seconds: dict[str, float],
     matches: Sequence[PairMatches] = (),
     sources: Sequence[Path | None] = (),
+    priors: Priors | None = None,
 ) -> Reconstruction:
     """The result of a job, with intrinsics carried to the originals' pixels, statistics and warnings."""
-    to_original = [view.geometry.intrinsics_to_original(K) for view, K in zip(views, alignment.intrinsics, strict=True)]
+    priors = priors or Priors()
+    lenses = [lens_of(view, K) for view, K in zip(views, alignment.intrinsics, strict=True)]
+    to_original = [
+        view.geometry.intrinsics_to_original(K) if lens is None else lens.undistorted_K
+        for view, K, lens in zip(views, alignment.intrinsics, lenses, strict=True)
+    ]
     return Reconstruction(
         names=[view.name for view in views],
-        metric=bool(getattr(net, "metric", True)),
+        metric=bool(getattr(net, "metric", True)) or alignment.in_given_unit,
         cam2world=alignment.cam2world,
         component=alignment.component,
         unregistered=[(i, views[i].name, reason) for i, reason in alignment.unregistered],
@@ -63,11 +85,42 @@ def assemble_scene(
         normals=cloud.normals,
         point_component=cloud.component,
         pairs=alignment.pairs,
-        stats=_stats(alignment, cloud, graph_choice, seconds),
-        warnings=[*_warnings(alignment, net, len(views)), *cloud.warnings],
+        stats={**_stats(alignment, cloud, graph_choice, seconds), "priors": _priors_stats(priors, views, alignment)},
+        warnings=[*_warnings(alignment, net, len(views)), *_contradicted(views, alignment), *cloud.warnings],
         matches=_of_pairs_that_hold(matches, alignment),
         sources=list(sources),
+        lenses=lenses,
+        usable=[view.usable for view in views],
+        masked=bool(priors.masks),
+        world=_world(priors, alignment),
     )
+
+
+def _priors_stats(priors: Priors, views: Sequence[View], alignment: Alignment) -> dict[str, Any]:
+    """What was said beforehand, and what of it the photographs contradict."""
+    kinds = ("cameras", "shared_cameras", "poses", "positions", "distances", "masks", "depths")
+    found = alignment.stats.get("contradictions", [])
+    named = [{**c, "photo": views[c["view"]].name if c["view"] >= 0 else None} for c in found]
+    return {
+        **{kind: len(getattr(priors, kind)) for kind in kinds},
+        "in_given_frame": alignment.given_component == 0,
+        "in_given_unit": alignment.in_given_unit,
+        "gps_origin": None if priors.gps_origin is None else dataclasses.asdict(priors.gps_origin),
+        "contradictions": [{key: c[key] for key in ("photo", "prior", "message", "amount")} for c in named],
+    }
+
+
+def _contradicted(views: Sequence[View], alignment: Alignment) -> list[str]:
+    found = alignment.stats.get("contradictions", [])
+    return [(f"{views[c['view']].name}: " if c["view"] >= 0 else "priors: ") + c["message"] for c in found]
+
+
+def _world(priors: Priors, alignment: Alignment) -> str:
+    if alignment.given_component == 0:
+        return "the frame of the pose or position priors" + (", east north up" if priors.gps_origin is not None else "")
+    if priors.up is not None:
+        return f"centred on the first registered photo of component 0, {priors.up.axis} up"
+    return Reconstruction.world
 
 
 def _of_pairs_that_hold(matches: Sequence[PairMatches], alignment: Alignment) -> list[PairMatches]:

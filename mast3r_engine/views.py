@@ -8,6 +8,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from mast3r_engine.lens import Lens
+
 
 @dataclass(frozen=True)
 class ImageGeometry:
@@ -77,3 +79,6 @@ class View:
     exif_orientation: int = 1
     exif_focal: float | None = None  # original pixels, from the 35 mm equivalent; a hint, not a calibration
     exif_time: datetime | None = None  # when it was taken, by the camera's clock
+    lens: Lens | None = None  # the known camera of the original; the pixels here are those of `lens.undistorted_K`
+    usable: NDArray[np.bool_] | None = None  # (H, W) what a mask lets through and the lens saw; None: everything
+    measured_depth: NDArray[np.float32] | None = None  # (H, W) metres, NaN = not known

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mast3r_engine.alignment.known_cameras import KnownCameras
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +24,20 @@ class ReprojectionOptions:
     size_sigma: float = 0.10  # of the logarithm of an image's size, around the 3D stage's
     shared_focal: bool = False
     principal_sigma: float | None = None  # pixels, around the first principal point; None: it does not move
+    known: KnownCameras | None = None  # about single cameras; its principal points' sigmas come before `principal_sigma`
+
+    def principal_sigmas(self, views: int) -> Floats:  # (N,)
+        """Of each view, pixels; 0 where the principal point does not move."""
+        common = np.full(views, self.principal_sigma or 0.0)
+        if self.known is None:
+            return common
+        own = self.known.views.principal_sigma
+        return np.where(np.isfinite(self.known.views.principal_point).all(1), own, common)
+
+    @property
+    def move_principal_points(self) -> bool:
+        """Whether any view's principal point is refined."""
+        return self.principal_sigma is not None or (self.known is not None and bool((self.known.views.principal_sigma > 0).any()))
 
 
 @dataclass(frozen=True)

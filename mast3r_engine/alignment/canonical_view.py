@@ -34,6 +34,7 @@ class CanonicalView:
     focal: float  # pixels
     principal_point: tuple[float, float]  # pixels (x, y)
     subsample: int
+    depth_sigma: NDArray[np.float32] | None = None  # (H, W) of the depth's logarithm where it was measured, else NaN
 
     @property
     def height(self) -> int:

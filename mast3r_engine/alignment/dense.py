@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.canonical_view import CONF_OFFSET, CanonicalView, anchor_positions
+from mast3r_engine.alignment.known_views import correct_views, without_depths
 from mast3r_engine.alignment.outcome import Outcome
 from mast3r_engine.alignment.pair_points import MOST_TRUST, PairPoints
 from mast3r_engine.alignment.view_set import align_view_set
 from mast3r_engine.options import AlignmentOptions
 from mast3r_engine.reconstruction import Alignment
+from mast3r_engine.view_priors import ViewPriors
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +48,7 @@ def sample_edge(
     subsample: int,
 ) -> EdgePrediction:
     """Keep what dense alignment needs of a pass: memory shrinks by the square of `subsample`."""
-    at_first, at_second = (_anchor_grid(points.shape[0], points.shape[1], subsample) for points in (pts_first, pts_second))
+    at_first, at_second = (sampled_pixels(points.shape[0], points.shape[1], subsample) for points in (pts_first, pts_second))
     return EdgePrediction(
         first,
         second,
@@ -63,9 +65,12 @@ def align_dense(
     *,
     metric: bool,
     seed: int,
+    priors: ViewPriors | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Alignment:
     """Align all photographs whose pairs' predictions agree with one relative pose; otherwise as `align_sparse`."""
+    priors = priors or ViewPriors.none(len(canonicals))
+    canonicals, refused = correct_views(canonicals, priors)
     gathered: dict[tuple[int, int], list[PairPoints]] = {}
     for edge in edges:
         pair = (min(edge.first, edge.second), max(edge.first, edge.second))
@@ -79,12 +84,24 @@ def align_dense(
     for i, j in gathered:
         if (i, j) not in counts:
             outcome.drop(i, j, "nothing was predicted")
-    align_view_set(canonicals, points, options, outcome, seed=seed, pixel_steps=0, on_progress=on_progress)
+    outcome.refuse_depths(refused)
+    align_view_set(
+        canonicals,
+        points,
+        options,
+        outcome,
+        seed=seed,
+        pixel_steps=0,
+        priors=without_depths(priors, refused),
+        metric=metric,
+        on_progress=on_progress,
+    )
     outcome.stats["metric"] = metric
     return outcome.finish()
 
 
-def _anchor_grid(height: int, width: int, subsample: int) -> tuple[NDArray[np.int64], ...]:
+def sampled_pixels(height: int, width: int, subsample: int) -> tuple[NDArray[np.int64], ...]:
+    """Index of the pixels that `sample_edge` keeps of an image."""
     return np.ix_(anchor_positions(height, subsample), anchor_positions(width, subsample))
 
 

@@ -35,7 +35,7 @@ class ReducedSystem:
     coupling: Floats  # (G, C) second derivatives by a group's depth and its pair's columns
     to_source: Floats  # (P, C, 10) derivative of a pair's columns by those of its source
     to_target: Floats  # (P, C, 10)
-    depth_weight: float  # couples every depth to its image's size
+    depth_weight: Floats  # (A,) couples every depth to its image's size
 
     def solve(self, root: int, damping: float, options: ReprojectionOptions) -> tuple[Floats, Floats]:  # (N, 10), (A,)
         """Steps of cameras and log-depths; the root's pose is held, as is the mean log-size."""
@@ -43,17 +43,20 @@ class ReducedSystem:
         H, g = self.H.copy(), self.g.copy()
         H[np.diag_indices_from(H)] *= 1.0 + damping
         sizes = np.arange(views) * COLUMNS + SIZE
-        H[np.ix_(sizes, sizes)] += max(float(H[sizes, sizes].max()), 1.0)
+        if options.known is None or not options.known.in_given_frame:
+            H[np.ix_(sizes, sizes)] += max(float(H[sizes, sizes].max()), 1.0)
         focals = np.arange(views) * COLUMNS + FOCAL
-        if options.shared_focal:  # the root's column stands for all
-            H[:, focals[root]] = H[:, focals].sum(1)
-            H[focals[root]] = H[focals].sum(0)
-            g[focals[root]] = g[focals].sum()
+        leaders = focal_leaders(views, root, options)
+        for leader in np.unique(leaders):  # its column stands for all of its camera
+            members = focals[leaders == leader]
+            if len(members) > 1:
+                H[:, focals[leader]] = H[:, members].sum(1)
+                H[focals[leader]] = H[members].sum(0)
+                g[focals[leader]] = g[members].sum()
         free = np.flatnonzero(_free_columns(views, root, options))
         step = np.zeros(COLUMNS * views)
         step[free] = -_solve_positive(H[np.ix_(free, free)], g[free])
-        if options.shared_focal:
-            step[focals] = step[focals[root]]
+        step[focals] = step[focals[leaders]]
         return step.reshape(views, COLUMNS), self._depth_step(step.reshape(views, COLUMNS))
 
     def _depth_step(self, step: Floats) -> Floats:  # (A,)
@@ -75,22 +78,24 @@ def reduce_depths(
     used = blocks.gradient.shape[1]
     to_source, to_target = (chain[:, :used] for chain in _chain(problem, state))
     H, g = _camera_blocks(problem, blocks, to_source, to_target, views)
-    focal_weight, depth_weight, size_weight = options.focal_sigma**-2, options.depth_sigma**-2, options.size_sigma**-2
+    focal_weight, depth_weight, size_weight = options.focal_sigma**-2, depth_weights(problem, options), options.size_sigma**-2
     anchors = np.diff(problem.anchor_start)
-    if options.principal_sigma is not None:
-        H[np.arange(views)[:, None], np.arange(views)[:, None], (8, 9), (8, 9)] += options.principal_sigma**-2
-        g[:, PRINCIPAL] += options.principal_sigma**-2 * state.principal_shift
+    principal_weight = _principal_weights(views, options)[:, None]
+    H[np.arange(views)[:, None], np.arange(views)[:, None], (8, 9), (8, 9)] += principal_weight
+    g[:, PRINCIPAL] += principal_weight * state.principal_shift
+    if options.known is not None:
+        options.known.add_to(H, g, state)
     H[np.arange(views), np.arange(views), FOCAL, FOCAL] += focal_weight
     g[:, FOCAL] += focal_weight * (state.log_focal - np.log(problem.focal))
     deviation = state.log_depth - np.log(problem.canonical_depth) - np.repeat(state.log_size, anchors)
-    H[np.arange(views), np.arange(views), SIZE, SIZE] += depth_weight * anchors + size_weight
+    H[np.arange(views), np.arange(views), SIZE, SIZE] += np.add.reduceat(depth_weight, problem.anchor_start[:-1]) + size_weight
     g[:, SIZE] += size_weight * (state.log_size - state.first_log_size)
-    g[:, SIZE] -= depth_weight * np.add.reduceat(deviation, problem.anchor_start[:-1])
+    g[:, SIZE] -= np.add.reduceat(depth_weight * deviation, problem.anchor_start[:-1])
     total = int(problem.anchor_start[-1])
     curvature = depth_weight + np.bincount(problem.group_anchor, blocks.groups[:, -2], total).astype(np.float64)
     slope: Floats = np.bincount(problem.group_anchor, blocks.groups[:, -1], total) + depth_weight * deviation
     flat_H, flat_g = np.swapaxes(H, 1, 2).reshape(COLUMNS * views, -1).copy(), g.ravel().copy()
-    active = COLUMNS if options.principal_sigma is not None else PRINCIPAL.start
+    active = COLUMNS if options.move_principal_points else PRINCIPAL.start
     for k in range(views):
         E, columns = _coupling(problem, blocks.groups, to_source, to_target, k, depth_weight, active)
         mine = slice(problem.anchor_start[k], problem.anchor_start[k + 1])
@@ -140,14 +145,14 @@ def _coupling(
     to_source: Floats,
     to_target: Floats,
     image: int,
-    depth_weight: float,
+    depth_weight: Floats,  # (A,)
     active: int,
 ) -> tuple[Floats, Integers]:  # (anchors of the image, columns), (columns,)
     """Second derivatives by the image's depths and by the active columns of all cameras they touch: its own, its partners'."""
     pairs = np.flatnonzero(problem.source == image)
     start, stop = problem.anchor_start[image], problem.anchor_start[image + 1]
     E = np.zeros((stop - start, active * (1 + len(pairs))))
-    E[:, SIZE] = -depth_weight
+    E[:, SIZE] = -depth_weight[start:stop]
     starts = problem.matches.pair_group_start
     for k, p in enumerate(pairs, start=1):
         mine = slice(starts[p], starts[p + 1])
@@ -159,13 +164,35 @@ def _coupling(
     return E, columns.astype(np.int64)
 
 
+def depth_weights(problem: ReprojectionProblem, options: ReprojectionOptions) -> Floats:  # (A,)
+    """1 / variance of each anchor's log-depth about its canonical depth times its image's size."""
+    weights: Floats = np.where(np.isnan(problem.depth_sigma), options.depth_sigma, problem.depth_sigma) ** -2.0
+    return weights
+
+
+def focal_leaders(views: int, root: int, options: ReprojectionOptions) -> Integers:  # (N,)
+    """For every view the one whose column of the focal length stands for it."""
+    if options.shared_focal:
+        return np.full(views, root)
+    return np.arange(views) if options.known is None else options.known.leaders
+
+
+def _principal_weights(views: int, options: ReprojectionOptions) -> Floats:  # (N,) 0 where held
+    sigmas = options.principal_sigmas(views)
+    weights: Floats = np.where(sigmas > 0, np.where(sigmas > 0, sigmas, 1.0) ** -2.0, 0.0)
+    return weights
+
+
 def _free_columns(views: int, root: int, options: ReprojectionOptions) -> NDArray[np.bool_]:  # (10N,)
     free = np.ones((views, COLUMNS), bool)
-    free[root, :6] = False
-    if options.principal_sigma is None:
-        free[:, PRINCIPAL] = False
-    if options.shared_focal:
-        free[:, FOCAL] = np.arange(views) == root
+    free[:, PRINCIPAL] = (options.principal_sigmas(views) > 0)[:, None]
+    leaders = focal_leaders(views, root, options)
+    free[:, FOCAL] = leaders == np.arange(views)
+    if options.known is None or not options.known.in_given_frame:
+        free[root, :6] = False
+    if options.known is not None:
+        free[options.known.focal_held[leaders], FOCAL] = False
+        free[options.known.views.pose_fixed, :6] = False
     return free.ravel()
 
 

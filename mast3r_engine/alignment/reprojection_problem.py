@@ -33,6 +33,7 @@ class ReprojectionProblem:
     undirected: Integers  # (M,) number of the match among all matches of all pairs, in the pairs' order
     anchor_start: Integers  # (N + 1,)
     canonical_depth: Floats  # (A,)
+    depth_sigma: Floats  # (A,) of the logarithm, around the canonical depth times the image's size; NaN: as the options say
     focal: Floats  # (N,) start and prior
     grid: tuple[tuple[int, int], ...]  # anchors per column and row, per image
 
@@ -77,6 +78,7 @@ def build_problem(
         undirected=numbers,
         anchor_start=anchor_start,
         canonical_depth=np.concatenate([_anchor_depth(view) for view in views]),
+        depth_sigma=np.concatenate([_anchor_sigma(view) for view in views]),
         focal=np.array([view.focal for view in views]),
         grid=grid,
     )
@@ -119,3 +121,9 @@ def _sort_by_anchor(
 
 def _anchor_depth(view: CanonicalView) -> Floats:  # (h * w,)
     return view.depth[np.ix_(view.anchor_rows, view.anchor_columns)].astype(np.float64).ravel()
+
+
+def _anchor_sigma(view: CanonicalView) -> Floats:  # (h * w,)
+    if view.depth_sigma is None:
+        return np.full(len(view.anchor_rows) * len(view.anchor_columns), np.nan)
+    return view.depth_sigma[np.ix_(view.anchor_rows, view.anchor_columns)].astype(np.float64).ravel()

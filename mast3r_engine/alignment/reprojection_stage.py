@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mast3r_engine.alignment.camera_state import CameraState, ReprojectionOptions
 from mast3r_engine.alignment.order_statistics import median
-from mast3r_engine.alignment.reduced_system import FOCAL, PRINCIPAL, SIZE, reduce_depths
+from mast3r_engine.alignment.reduced_system import FOCAL, PRINCIPAL, SIZE, depth_weights, reduce_depths
 from mast3r_engine.alignment.reprojection_problem import CONFIDENCE_CLASSES, ReprojectionProblem
 from mast3r_engine.alignment.similarity import rotation_exp
 from mast3r_kernels.alignment_normal_equations import PairBlocks, RelativeCameras, alignment_normal_equations
@@ -40,6 +40,7 @@ class ReprojectionResult:
     curvature: Floats  # (A,) of the depths: how well the matches measure each, 1 / variance of the logarithm
     costs: list[float]  # each at the noise level of its step, which falls from step to step
     median_errors: list[float]  # pixels, before the first step and after each one
+    root: int  # whose pose the gauge holds
 
 
 def refine_on_pixels(
@@ -52,11 +53,11 @@ def refine_on_pixels(
     """Refine until the step is small; the root's pose and the mean log-size stay (the gauge)."""
     scene_depth = float(np.median(np.exp(state.log_depth)))
     sigma = np.full(CONFIDENCE_CLASSES, FIRST_SIGMA * float(np.median(problem.focal)))
-    blocks = _evaluate(problem, state, sigma, options)
+    blocks = evaluate(problem, state, sigma, options)
     noise, overall = _noise_levels(problem, blocks.squared_error)
     if (noise > sigma).any():  # other weights change no error
         sigma = noise
-        blocks = _evaluate(problem, state, sigma, options)
+        blocks = evaluate(problem, state, sigma, options)
     damping, costs, medians = FIRST_DAMPING, [], [overall]
     for count in range(options.max_steps):
         cost = _cost(problem, blocks.squared_error, sigma, state, options)
@@ -67,7 +68,7 @@ def refine_on_pixels(
             step, depth_step = system.solve(root, damping, options)
             trial = _move(state, step, depth_step)
             trial_sigma = np.minimum(sigma, noise)
-            trial_blocks = _evaluate(problem, trial, trial_sigma, options)
+            trial_blocks = evaluate(problem, trial, trial_sigma, options)
             before = _cost(problem, blocks.squared_error, trial_sigma, state, options)
             if _cost(problem, trial_blocks.squared_error, trial_sigma, trial, options) <= before * (1 + 1e-12):
                 accepted = True
@@ -83,7 +84,7 @@ def refine_on_pixels(
         if _size(step, scene_depth) < CONVERGED:
             break
     curvature = np.bincount(problem.group_anchor, blocks.groups[:, -2], len(state.log_depth)).astype(np.float64)
-    return ReprojectionResult(state, blocks.squared_error, sigma, curvature, costs, medians)
+    return ReprojectionResult(state, blocks.squared_error, sigma, curvature, costs, medians, root)
 
 
 def relative_cameras(problem: ReprojectionProblem, state: CameraState) -> RelativeCameras:
@@ -102,9 +103,10 @@ def relative_cameras(problem: ReprojectionProblem, state: CameraState) -> Relati
     )
 
 
-def _evaluate(problem: ReprojectionProblem, state: CameraState, sigma: Floats, options: ReprojectionOptions) -> PairBlocks:
+def evaluate(problem: ReprojectionProblem, state: CameraState, sigma: Floats, options: ReprojectionOptions) -> PairBlocks:
+    """Residuals and normal equations of all pairs at noise levels `sigma` (classes,), pixels."""
     weight = (1.0 / sigma**2)[problem.confidence_class]
-    principal = options.principal_sigma is not None
+    principal = options.move_principal_points
     cameras = relative_cameras(problem, state)
     return alignment_normal_equations(problem.matches, cameras, weight, KERNEL_WIDTH, principal_points=principal)
 
@@ -124,11 +126,13 @@ def _cost(
     weight = (1.0 / (sigma * KERNEL_WIDTH) ** 2)[problem.confidence_class]
     data = 0.5 * KERNEL_WIDTH**2 * float(np.log1p(squared_error * weight).sum())
     size = np.repeat(state.log_size, np.diff(problem.anchor_start))
-    depth = (state.log_depth - np.log(problem.canonical_depth) - size) / options.depth_sigma
+    depth = (state.log_depth - np.log(problem.canonical_depth) - size) * np.sqrt(depth_weights(problem, options))
     focal = (state.log_focal - np.log(problem.focal)) / options.focal_sigma
     sizes = (state.log_size - state.first_log_size) / options.size_sigma
-    principal = (state.principal_shift / (options.principal_sigma or 1.0)).ravel()
-    return data + 0.5 * float(depth @ depth + focal @ focal + sizes @ sizes + principal @ principal)
+    principal_sigmas = options.principal_sigmas(len(state.log_size))
+    principal = (state.principal_shift / np.where(principal_sigmas > 0, principal_sigmas, 1.0)[:, None]).ravel()
+    known = 0.0 if options.known is None else options.known.cost(state)
+    return data + known + 0.5 * float(depth @ depth + focal @ focal + sizes @ sizes + principal @ principal)
 
 
 def _move(state: CameraState, step: Floats, depth_step: Floats) -> CameraState:

@@ -13,6 +13,7 @@ from mast3r_engine.alignment.pair_geometry import PairGeometry, estimate_pair
 from mast3r_engine.alignment.pair_points import PairPoints
 from mast3r_engine.alignment.view_graph import components, split_contradicting
 from mast3r_engine.options import AlignmentOptions
+from mast3r_engine.view_priors import ViewPriors
 
 PAIR_SHARE = 0.3  # of the whole stage's time
 
@@ -25,6 +26,8 @@ def align_view_set(
     *,
     seed: int,
     pixel_steps: int,
+    priors: ViewPriors,
+    metric: bool,
     on_progress: Callable[[float], None] | None = None,
 ) -> None:
     """Enter every component, every dropped pair and the times into `outcome`."""
@@ -41,7 +44,7 @@ def align_view_set(
         def report_group(done: float, number: int = number) -> None:
             report(PAIR_SHARE + (1 - PAIR_SHARE) * (number + done) / len(groups))
 
-        _align_group(group, kept, canonicals, options, outcome, pixel_steps, report_group)
+        _align_group(group, kept, canonicals, options, outcome, pixel_steps, priors, metric, seed, report_group)
     report(1.0)
 
 
@@ -74,6 +77,9 @@ def _align_group(
     options: AlignmentOptions,
     outcome: Outcome,
     pixel_steps: int,
+    priors: ViewPriors,
+    metric: bool,
+    seed: int,
     report: Callable[[float], None],
 ) -> None:
     local = {image: k for k, image in enumerate(group)}
@@ -84,6 +90,9 @@ def _align_group(
         [replace(pair, i=local[pair.i], j=local[pair.j]) for pair in members],
         shared_focal=options.shared_intrinsics,
         pixel_steps=pixel_steps,
+        priors=priors.select(group),
+        metric=metric,
+        seed=seed,
         on_progress=report,
     )
     needed = options.min_inliers if options.verify_pairs else 0

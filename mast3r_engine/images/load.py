@@ -11,7 +11,9 @@ from PIL import Image
 from mast3r_engine.errors import InvalidImageError
 from mast3r_engine.images.decode import decode_upright
 from mast3r_engine.images.fit import fit_to_network
+from mast3r_engine.images.known_photo import depth_at_network, undistort_picture, usable_pixels
 from mast3r_engine.images.source import MAX_PIXELS, ImageSource, name_images, open_image
+from mast3r_engine.priors import Priors
 from mast3r_engine.views import ImageGeometry, View
 
 
@@ -22,22 +24,34 @@ def load_view(
     patch_size: int,
     square_crop: bool = False,
     max_pixels: int = MAX_PIXELS,
+    priors: Priors | None = None,
 ) -> View:
     """Load one photograph at network size.
 
     `image`: a path, the file's bytes, an open file, a PIL image or an (H, W, 3) uint8 RGB array; EXIF orientation is applied.
     `image_size`, `square_crop`: see `fit_to_network`. A photograph that has the network's size already is not altered.
-    InvalidImageError names the photograph and the remedy; OptionsError when `image_size` does not fit the patch.
+    With `priors` that know its lens the view is that of a pinhole; its mask and its measured depth come with it.
+    InvalidImageError names the photograph and the remedy; OptionsError when `image_size` does not fit the patch; PriorsError
+    when what is known belongs to a photograph of another size.
     """
     upright, facts = decode_upright(open_image(image, name, max_pixels), name)
     geometry = fit_to_network(name, upright.width, upright.height, image_size, patch_size, square_crop)
+    priors = priors or Priors()
+    priors.check_size(name, upright.width, upright.height)
+    camera, mask, depth = priors.camera_of(name), priors.masks.get(name), priors.depths.get(name)
+    lens = None if camera is None else camera.lens
+    if lens is not None and not lens.needs_no_resampling:
+        upright = undistort_picture(upright, lens, geometry)
     return View(
         name=name,
         pixels=_resize_and_crop(upright, geometry),
         geometry=geometry,
         exif_orientation=facts.orientation,
-        exif_focal=facts.focal_in_pixels(upright.width, upright.height),
+        exif_focal=facts.focal_in_pixels(geometry.original_width, geometry.original_height),
         exif_time=facts.time,
+        lens=lens,
+        usable=usable_pixels(mask, lens, geometry),
+        measured_depth=None if depth is None else depth_at_network(depth, lens, geometry),
     )
 
 

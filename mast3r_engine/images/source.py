@@ -31,8 +31,7 @@ def name_images(images: Sequence[ImageSource]) -> list[str]:
     """Name each image: its file name where it has one, else `image_000`, …; a name that came before gets ` (2)`, …"""
     names: list[str] = []
     taken: set[str] = set()
-    for index, image in enumerate(images):
-        wanted = _file_name(image) or f"image_{index:03d}"
+    for wanted in file_names(images):
         name, copy = wanted, 2
         while name in taken:
             path = Path(wanted)
@@ -40,6 +39,11 @@ def name_images(images: Sequence[ImageSource]) -> list[str]:
         names.append(name)
         taken.add(name)
     return names
+
+
+def file_names(images: Sequence[ImageSource]) -> list[str]:
+    """The names under which priors know the images: those of `name_images` before any is told apart from another."""
+    return [_file_name(image) or f"image_{index:03d}" for index, image in enumerate(images)]
 
 
 def open_image(

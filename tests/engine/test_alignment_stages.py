@@ -145,12 +145,12 @@ def test_shared_focal_stays_shared() -> None:
 @pytest.mark.parametrize("options", [ReprojectionOptions(), ReprojectionOptions(principal_sigma=3.0)])
 def test_gradient_of_all_unknowns_matches_finite_differences(options: ReprojectionOptions) -> None:
     state, sigma = perturbed(0.02), np.full(8, 2.0)
-    blocks = reprojection_stage._evaluate(PROBLEM, state, sigma, options)
+    blocks = reprojection_stage.evaluate(PROBLEM, state, sigma, options)
     system = reduce_depths(PROBLEM, state, blocks, options)
     gradient = full_gradient(system, options).reshape(4, COLUMNS)
 
     def cost(moved: CameraState) -> float:
-        squared = reprojection_stage._evaluate(PROBLEM, moved, sigma, options).squared_error
+        squared = reprojection_stage.evaluate(PROBLEM, moved, sigma, options).squared_error
         return reprojection_stage._cost(PROBLEM, squared, sigma, moved, options)
 
     anchors = len(state.log_depth)
@@ -183,7 +183,7 @@ def full_gradient(system: ReducedSystem, options: ReprojectionOptions) -> np.nda
 
 def test_elimination_equals_solving_everything_at_once() -> None:
     state, options = perturbed(0.02), ReprojectionOptions(principal_sigma=3.0)
-    blocks = reprojection_stage._evaluate(PROBLEM, state, np.full(8, 2.0), options)
+    blocks = reprojection_stage.evaluate(PROBLEM, state, np.full(8, 2.0), options)
     system = reduce_depths(PROBLEM, state, blocks, options)
     cameras, anchors = 4 * COLUMNS, len(state.log_depth)
     H = np.zeros((cameras + anchors, cameras + anchors))
