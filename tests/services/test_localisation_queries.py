@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ import pytest
 from services.adapters.embedded import EmbeddedRedis
 from services.contract.localisation import LocalizeAnswer
 from tests.services.api_stand import assert_problem
-from tests.services.bad_files import photo
 from tests.services.conftest import make_settings
 from tests.services.fake_localisation import photo_that
 from tests.services.localisation_stand import POSE, Localising, open_localising
@@ -167,14 +168,16 @@ def test_what_is_not_there_is_404(localising: Localising) -> None:
         assert_problem(localising.ask(path=f"/v1/maps/{path}/localize"), 404, "not_found")
 
 
-def test_pixels_that_cannot_be_decoded_are_named(localising: Localising) -> None:
-    broken = bytearray(photo(3))  # whole by its structure, its scan is noise
-    at = broken.index(b"\xff\xda") + 14
-    broken[at : at + 40] = bytes(range(60, 100))
-    answer = localising.ask(bytes(broken), (GREY,))
-    assert answer.status_code in (200, 422)  # libjpeg forgives noise; what it does not forgive is named
-    png = b"\x89PNG\r\n\x1a\n" + photo(3)
-    assert_problem(localising.ask(png, (GREY,)), 422, "invalid_image")
+def test_pixels_that_cannot_be_decoded_are_named_by_the_worker(localising: Localising) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 64, 48, 8, 2, 0, 0, 0)
+    noise = chunk(b"IHDR", header) + chunk(b"IDAT", bytes(range(200))) + chunk(b"IEND", b"")  # whole, but no deflate stream
+    problem = assert_problem(localising.ask(b"\x89PNG\r\n\x1a\n" + noise, (GREY,)), 422, "invalid_image")
+    assert "cannot be decoded" in problem["detail"]
+    named = assert_problem(localising.ask(GREY, (GREY, b"\x89PNG\r\n\x1a\n" + noise)), 422, "invalid_image")
+    assert "r1.jpg" in named["detail"]
 
 
 def test_one_query_that_fails_does_not_touch_its_neighbours(localising: Localising) -> None:
