@@ -140,6 +140,20 @@ def rotate_links(
         typer.echo(f"links are signed with secret {secret.id} from now on", err=True)
 
 
+@keys_app.command("webhook-secret")
+def webhook_secret(tenant: TenantOption = "default", data: DataFolder = DEFAULT_DATA) -> None:
+    """Print the secret that signs a tenant's webhooks where the job named none of its own.
+
+    It follows from `M3R_WEBHOOK_KEY`, which must be the server's, or from the key that the store keeps.
+    """
+    with _errors(), _open(data) as objects:
+        from services.adapters.settings import Settings
+        from services.adapters.webhook_secrets import WebhookSecrets
+
+        _check_tenant(tenant)
+        typer.echo(WebhookSecrets(Settings(), objects).of_tenant(tenant))
+
+
 @contextlib.contextmanager
 def _open(data: Path) -> Iterator[ObjectStore]:
     """Open the store that `m3r serve --data` would use. A full disk must not keep a key from being revoked."""
