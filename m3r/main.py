@@ -53,6 +53,9 @@ def serve(
     localisation: Annotated[
         bool, typer.Option(help="Start a localisation worker too; it holds the weights a second time.")
     ] = True,
+    nodeodm_port: Annotated[
+        int | None, typer.Option(help="Serve NodeODM's protocol too, on this port (usually 3000), for PyODM, WebODM, CloudODM.")
+    ] = None,
 ) -> None:
     """Start API, queue and worker on this machine with one command.
 
@@ -71,6 +74,7 @@ def serve(
         checkpoint=checkpoint,
         ready_file=ready_file,
         localisation=localisation,
+        nodeodm_port=nodeodm_port,
     )
     run_service(plan)
 

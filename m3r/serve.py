@@ -36,6 +36,7 @@ class ServePlan:
     checkpoint: str | None
     ready_file: Path | None
     localisation: bool = True  # a resident worker for queries; not without workers
+    nodeodm_port: int | None = None  # NodeODM's protocol, for clients that know host and port alone; None: not served
 
 
 def run_service(plan: ServePlan) -> None:
@@ -46,6 +47,7 @@ def run_service(plan: ServePlan) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     plan.data.mkdir(parents=True, exist_ok=True)
     listener = bind_port(plan.host, plan.port)
+    nodeodm = None if plan.nodeodm_port is None else bind_port(plan.host, plan.nodeodm_port)
     with contextlib.ExitStack() as stack:
         if "M3R_REDIS_URL" not in os.environ:
             os.environ["M3R_REDIS_URL"] = stack.enter_context(embedded_queue(plan.data / "queue")).url
@@ -58,7 +60,9 @@ def run_service(plan: ServePlan) -> None:
         stack.enter_context(supervised_workers(plan.workers, plan.localisation and plan.workers > 0))
         url = f"http://{plan.host}:{listener.getsockname()[1]}"
         typer.echo(f"m3r answers on {url}  (data in {plan.data}, {plan.workers} worker(s))", err=True)
-        serve_api(settings, listener, lambda: announce(plan.ready_file, url))
+        if nodeodm is not None:
+            typer.echo(f"NodeODM's protocol on port {nodeodm.getsockname()[1]}", err=True)
+        serve_api(settings, listener, lambda: announce(plan.ready_file, url), nodeodm)
 
 
 @contextlib.contextmanager
@@ -121,19 +125,14 @@ def announce(ready_file: Path | None, url: str) -> None:
         part.replace(ready_file)
 
 
-def serve_api(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Run the HTTP server on a socket that is already bound."""
-    import uvicorn
-
+def serve_api(
+    settings: Settings, listener: socket.socket, on_ready: Callable[[], None], nodeodm: socket.socket | None = None
+) -> None:
+    """Run the HTTP server on a socket that is already bound, and NodeODM's protocol on another."""
     from services.api.app import create_app
+    from services.nodeodm.beside_api import ApiServer
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            on_ready()
-
-    config = uvicorn.Config(create_app(settings), log_config=None, timeout_graceful_shutdown=10)
-    Server(config).run(sockets=[listener])
+    ApiServer(create_app(settings), nodeodm, 10, on_ready).run(sockets=[listener])
 
 
 @contextlib.contextmanager

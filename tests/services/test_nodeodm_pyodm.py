@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +17,13 @@ from pyodm import Node
 from pyodm.exceptions import NodeResponseError, TaskFailedError
 from pyodm.types import TaskStatus
 
+from services.adapters.embedded import free_port
 from services.adapters.settings import Settings
 from tests.services.api_stand import good_photos
 from tests.services.bad_files import text_as_photo
 from tests.services.conftest import make_settings
 from tests.services.nodeodm_stand import NodeOdm, open_nodeodm, working
-from tests.services.service_stand import wait_for
+from tests.services.service_stand import ROOT, wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -237,6 +241,27 @@ def test_tokens_are_the_services_keys(redis_server: Any, tmp_path: Path, photos:
         assert (answer.status_code, list(answer.json())) == (401, ["error"])
         assert opened.http.get("/auth/info").json()["loginUrl"] is None
         assert Node("127.0.0.1", opened.port, "m3r_good").get_task(task.uuid).remove() is True
+
+
+def test_m3r_serve_answers_both_ports_and_ends_when_told(photos: list[str], tmp_path: Path) -> None:
+    port, ready = free_port(), tmp_path / "url"
+    command = [sys.executable, "-m", "m3r", "serve", "--port", "0", "--data", str(tmp_path / "data"), "--no-localisation"]
+    command += ["--ready-file", str(ready), "--nodeodm-port", str(port)]
+    environment = {**os.environ, "M3R_ENGINE": "tests.services.fake_engine:load"}
+    environment.pop("M3R_REDIS_URL", None)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(ready.exists, 60, "the service")
+        task = Node("127.0.0.1", port).create_task(photos[:3])
+        task.wait_for_completion(interval=0.2)  # type: ignore[arg-type]
+        folder = Path(task.download_assets(str(tmp_path / "assets")))
+        assert {"scene.ply", "poses.json", "preview.png"} == {file.name for file in folder.iterdir()}
+        process.terminate()
+        assert process.wait(60) == 0, (tmp_path / "log").read_text()[-3000:]
+    finally:
+        if process.poll() is None:
+            process.kill()
 
 
 def test_uuids_that_are_not_there_or_none(node: Node) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from m3r_client.answers import Capture, CaptureImage
 from m3r_client.decoding import decode
-from m3r_client.errors import InvalidRequest
+from m3r_client.errors import Conflict, InvalidRequest, Refused
 from m3r_client.photos import Photo
 from m3r_client.progress import ByteCount, OnProgress
 from m3r_client.retrying import RetryPolicy, read_json, send
@@ -24,11 +24,12 @@ def upload_photos(
     """Fill a new capture, or one that was begun before (`resume`: its id), and give it as it is then.
 
     Args:
-        strict: a photograph that the service cannot use is an error; else it is left out, and `on_progress` hears of it.
+        strict: a photograph that cannot be used, or comes after the capture's job, is an error; else it is left out, and
+            `on_progress` hears of it.
 
     Raises:
         InvalidRequest: a photograph cannot be used (and `strict`), or none can.
-        Conflict: other bytes have the name of one, or the capture takes no more (a job was made of it).
+        Conflict: other bytes have the name of one; or a job was made of the capture, so that it takes no more (and `strict`).
     """
     begun = yield from (create_capture(policy) if resume is None else get_capture(policy, resume))
     there = {image.name: image for image in begun.images}
@@ -45,7 +46,7 @@ def upload_photos(
 
 def _send_photo(
     policy: RetryPolicy, capture_id: str, photo: Photo, there: CaptureImage | None, strict: bool, count: ByteCount
-) -> Steps[InvalidRequest | None]:
+) -> Steps[Refused | None]:
     """Send one photograph unless it is there; gives why it was left out."""
     data: bytes = yield Work(photo.read)
     digest: bytes = yield Work(lambda: hashlib.sha256(data).digest())
@@ -54,8 +55,9 @@ def _send_photo(
         return None
     try:
         yield from put_bytes(policy, f"{capture_path(capture_id)}/images/{quote(photo.name, safe='')}", data, digest)
-    except InvalidRequest as error:
-        if strict or error.code != "invalid_image":
+    except (InvalidRequest, Conflict) as error:
+        # Frozen: a job was made of what had come; whoever goes on with it then wants that job.
+        if strict or error.code not in ("invalid_image", "capture_frozen"):
             raise
         count.add(len(data), photo.name, f"photo left out: {error.detail}")
         return error
