@@ -23,7 +23,7 @@ def poses_document(scene: Reconstruction) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "metric": bool(scene.metric),
         "axes": "opencv",
-        "world": "first registered photo of component 0",
+        "world": scene.world,
         "images": [_image_entry(scene, i, reasons.get(i)) for i in range(len(scene.names))],
         "pairs": [
             {"i": int(pair.i), "j": int(pair.j), "matches": int(pair.matches), "inliers": int(pair.inliers)}
@@ -56,7 +56,8 @@ def load_poses_schema() -> dict[str, Any]:
 def _image_entry(scene: Reconstruction, i: int, reason: str | None) -> dict[str, Any]:
     geometry = scene.geometry[i]
     confidence = scene.confidence[i][np.isfinite(scene.confidence[i])]
-    return {
+    lens = scene.lenses[i] if i < len(scene.lenses) else None
+    entry = {
         "name": scene.names[i],
         "registered": bool(scene.component[i] >= 0),
         "reason": reason,
@@ -68,6 +69,7 @@ def _image_entry(scene: Reconstruction, i: int, reason: str | None) -> dict[str,
         "cam2world": _matrix(scene.cam2world[i]),
         "confidence": round(float(np.median(confidence)), 4) if confidence.size else None,
     }
+    return entry if lens is None else {**entry, "lens": {"model": lens.model, "params": list(lens.params)}}
 
 
 def _matrix(values: NDArray[np.float64]) -> list[list[float]] | None:
