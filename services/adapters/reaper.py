@@ -31,7 +31,7 @@ from services.contract.jobs import JobRecord
 
 log = logging.getLogger("m3r.reaper")
 
-LOCK_S = 60
+LOCK_AT_LEAST_S = 5.0  # a reaper that dies in a pass keeps others away for so long, or for a lease; two at once do no harm
 SLOWEST_PASS_S = 5.0
 RINGING_S = 1.0  # a job queued just now is being rung for by whoever queued it
 
@@ -179,7 +179,7 @@ class ReaperThread(threading.Thread):
     def _pass(self) -> None:
         store, queue, objects, settings = self._parts
         mine, key = secrets.token_hex(8), store.prefix + "reaper"
-        if not store.redis.set(key, mine, nx=True, ex=LOCK_S):
+        if not store.redis.set(key, mine, nx=True, px=timedelta(seconds=max(LOCK_AT_LEAST_S, settings.lease_s))):
             return
         try:
             report = reap_once(store, queue, objects, settings)

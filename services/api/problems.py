@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from services.adapters.job_store import JobNotFound
 from services.adapters.objects import ObjectStoreError, OutOfSpace
 from services.adapters.queue import QueueUnavailable
 from services.api.allowed_methods import allowed_methods
@@ -128,7 +129,7 @@ def install_error_handlers(app: FastAPI) -> None:
         ERROR_LOG.warning("%s: %s", type(error).__name__, error, extra={"request_id": request.state.request_id})
         return _respond(request, describe_store_error(error))
 
-    for kind in (ObjectStoreError, redis.RedisError, QueueUnavailable):
+    for kind in (ObjectStoreError, redis.RedisError, QueueUnavailable, JobNotFound):  # the last: Redis has lost it a moment ago
         app.add_exception_handler(kind, answer_store_error)
     app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_error)

@@ -35,6 +35,7 @@ from services.api.keyring import Keyring
 from services.api.metrics import Metrics
 from services.api.quotas import Quotas
 from services.api.rate_limits import RateLimits
+from services.api.recovery import Recovery
 from services.api.signed_links import LinkSigner
 from services.api.webhook_door import WebhookDoor
 from services.contract.localisation_records import MapRecord, ReferenceRecord
@@ -54,6 +55,7 @@ class Services:
     captures: CaptureStore
     uploads: UploadStore
     documents: JobDocuments
+    recovery: Recovery
     queue: JobQueue
     idempotency: IdempotencyStore
     workers: WorkerRegistry
@@ -99,6 +101,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             captures=CaptureStore(blocking_jobs, objects),
             uploads=UploadStore(blocking_jobs, objects),
             documents=JobDocuments(blocking_jobs, objects),
+            recovery=Recovery(jobs, blocking_jobs, JobDocuments(blocking_jobs, objects)),
             queue=queue,
             idempotency=IdempotencyStore(settings, jobs.redis),
             workers=WorkerRegistry(settings, blocking_jobs.redis),

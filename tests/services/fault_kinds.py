@@ -51,8 +51,9 @@ def freeze_worker(scene: Scene) -> None:
 
 
 def restart_redis(scene: Scene) -> None:
+    """It is killed and reads its append-only file again."""
     assert scene.stand.server is not None
-    scene.stand.server.stop()
+    scene.stand.server.kill()
     scene.go_on()
     time.sleep(1.0)
     scene.stand.server.start()

@@ -122,6 +122,7 @@ async def delete_capture(capture_id: str, services: Wired, caller: Authorized) -
 
     The results of jobs that have ended stay; such a job cannot be done again.
     """
+    await services.recovery.ensure()  # a job that Redis has lost may need it
     await to_thread.run_sync(_delete, services, caller.tenant, capture_id, limiter=services.store_threads)
     return Response(status_code=204)
 

@@ -91,6 +91,7 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
 ) -> Response:
     """List the caller's jobs; deleted ones are left out."""
+    await services.recovery.ensure()
     records, following = await services.jobs.list(caller.tenant, status, label, cursor, limit)
     snapshots = await read_snapshots(services.jobs, [record.id for record in records])
     base = base_url(request)
@@ -110,6 +111,7 @@ async def list_jobs(
 async def cancel_job(job_id: str, request: Request, services: Wired, caller: Authorized) -> Response:
     """Stop a job: at once while it waits; a worker that has it stops at its next step, the status is `canceling` until then."""
     before = await find_job(services, caller, job_id)
+    await services.recovery.ensure()
     record = await services.jobs.request_cancel(job_id)
     if before.record.terminal or record.status not in (JobStatus.CANCELING, JobStatus.CANCELED):
         raise ProblemError(409, ProblemCode.CONFLICT, f"job {job_id} has ended already: it is {record.status.value}")
@@ -157,6 +159,7 @@ async def delete_job(job_id: str, services: Wired, caller: Authorized) -> Respon
     A job that waits is canceled first. One that runs must be canceled, and its end awaited, before it can be deleted (409).
     """
     snapshot = await find_job(services, caller, job_id)
+    await services.recovery.ensure()
     record = snapshot.record
     if record.status is JobStatus.QUEUED:
         record = await services.jobs.request_cancel(job_id)
