@@ -25,7 +25,8 @@ from services.contract.states import JobStatus
 
 EVENTS_KEPT = 1000
 EVENTS_KEPT_MS = 24 * 3600 * 1000
-CAPTURE_GONE = -1  # answer of `swap`
+CAPTURE_GONE = -1  # answers of `swap`
+TOO_MANY_JOBS = -2
 ABSENT = -1  # expected version of a job that does not exist yet
 
 
@@ -36,9 +37,14 @@ def script(name: str) -> str:
 
 
 def swap_arguments(
-    record: JobRecord, expected: int, takes_lease: bool, settings: Settings, requires: str | None = None
+    record: JobRecord,
+    expected: int,
+    takes_lease: bool,
+    settings: Settings,
+    requires: str | None = None,
+    max_active: int | None = None,
 ) -> list[str]:
-    """Say what `swap.lua` must know about the next record; `requires`: see `JobStore.create`."""
+    """Say what `swap.lua` must know about the next record; `requires`, `max_active`: see `JobStore.create`."""
     queued = record.status is JobStatus.QUEUED
     facts: dict[str, object] = {
         "id": record.id,
@@ -55,6 +61,8 @@ def swap_arguments(
     }
     if requires is not None:
         facts["requires"] = requires
+    if max_active is not None:
+        facts["max_active"] = max_active
     if queued and record.deadline_at is not None:
         facts["deadline_ms"] = to_ms(record.deadline_at)
     if takes_lease:

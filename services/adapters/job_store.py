@@ -13,7 +13,16 @@ from datetime import datetime
 from typing import Any
 
 from services.adapters import transitions
-from services.adapters.job_scripts import ABSENT, CAPTURE_GONE, EVENTS_KEPT, from_redis_time, script, swap_arguments, to_ms
+from services.adapters.job_scripts import (
+    ABSENT,
+    CAPTURE_GONE,
+    EVENTS_KEPT,
+    TOO_MANY_JOBS,
+    from_redis_time,
+    script,
+    swap_arguments,
+    to_ms,
+)
 from services.adapters.redis_client import Client, connect
 from services.adapters.settings import Settings
 from services.contract.events import JobEvent
@@ -41,6 +50,13 @@ class CaptureGone(Exception):
     """The photographs of the capture are gone, or about to go."""
 
 
+class TooManyJobs(Exception):
+    """The tenant has as many jobs that wait or run as it may."""
+
+
+ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELING)
+
+
 class JobStore:
     """Every change of a job, in one compare-and-set each."""
 
@@ -50,17 +66,21 @@ class JobStore:
         self.prefix = settings.key_prefix
         self._scripts: dict[str, Any] = {}
 
-    def create(self, record: JobRecord, requires: str | None = None) -> None:
+    def create(self, record: JobRecord, requires: str | None = None, max_active: int | None = None) -> None:
         """Store a new job.
 
         Args:
             requires: what must be there so that the photographs are: the capture, or another job that has it.
+            max_active: so many jobs of the tenant may wait or run, this one with them.
 
         Raises:
             JobExists: there is a job with this id.
             CaptureGone: it was deleted.
+            TooManyJobs: the tenant has so many.
         """
-        answer = self.run("swap", *swap_arguments(record, ABSENT, False, self.settings, requires)[1:])
+        answer = self.run("swap", *swap_arguments(record, ABSENT, False, self.settings, requires, max_active)[1:])
+        if answer == TOO_MANY_JOBS:
+            raise TooManyJobs(f"tenant {record.tenant} has {max_active} jobs that wait or run")
         if answer == CAPTURE_GONE:
             raise CaptureGone(f"the photographs of capture {record.capture_id} are gone")
         if not answer and self.get(record.id) != record:
@@ -199,6 +219,13 @@ class JobStore:
     def capture_in_use(self, capture_id: str) -> bool:
         """Say whether a job that is not deleted uses a capture."""
         return bool(self.redis.exists(f"{self.prefix}capture:{capture_id}:jobs"))
+
+    def active(self, tenant: str) -> int:
+        """Say how many jobs of a tenant wait or run."""
+        pipe = self.redis.pipeline(transaction=False)
+        for status in ACTIVE:
+            pipe.zcard(index_of(self.prefix, tenant, status))
+        return sum(int(count) for count in pipe.execute())
 
     def counts(self) -> dict[str, int]:
         """Say how many jobs are queued and running."""

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.contract.access import Scope
+
 ENVIRONMENT_PREFIX = "M3R_"
 
 
@@ -27,7 +29,7 @@ class Settings(BaseSettings):
     s3_secret_key: str | None = Field(default=None, repr=False)
     s3_timeout_s: float = 15.0  # a server that says nothing for so long is asked once more, then counts as away
     s3_multipart_bytes: int = 16 * 2**20  # larger objects are sent in parts of this size, at least 5 MiB
-    min_free_disk_bytes: int = 512 * 2**20  # a directory store refuses new objects below this
+    min_free_disk_bytes: int = 512 * 2**20  # a directory store refuses new objects below this, uploads below twice this
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -36,6 +38,10 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = ()
     api_key_sha256s: tuple[str, ...] = ()  # hex hashes of bearer keys beside those of `m3r keys`; none at all: loopback only
     signed_link_s: float = 900.0  # a link that a browser follows without a key works so long, twice that at most
+    rates: dict[Scope, str] = {}  # requests of each tenant, {"write": "60/minute"}; `m3r keys tenant` says otherwise for one
+    max_tenant_jobs: int | None = None  # of each tenant, that wait or run; None: no limit
+    max_tenant_photos: int | None = None  # kept
+    max_tenant_bytes: int | None = None  # of photographs and results kept
 
     max_photos: int = 200
     max_photo_bytes: int = 50 * 10**6

@@ -12,7 +12,14 @@ from services.contract.jobs import JobRecord
 from services.contract.states import JobStatus
 
 
-def submit_job(record: JobRecord, store: JobStore, documents: JobDocuments, queue: JobQueue, requires: str | None = None) -> None:
+def submit_job(
+    record: JobRecord,
+    store: JobStore,
+    documents: JobDocuments,
+    queue: JobQueue,
+    requires: str | None = None,
+    max_active: int | None = None,
+) -> None:
     """Accept a job: record, durable copy, message. After this the job is answered with 202 and runs whatever happens.
 
     A process that dies after the record was made leaves a job that the reaper completes. A message that cannot be sent is
@@ -20,13 +27,15 @@ def submit_job(record: JobRecord, store: JobStore, documents: JobDocuments, queu
 
     Args:
         requires: the capture, or another job that has it; it must not be deleted.
+        max_active: so many jobs of the tenant may wait or run, this one with them.
 
     Raises:
         CaptureGone: it was deleted.
+        TooManyJobs: the tenant has so many.
         ObjectStoreError: no durable copy could be written; the record is gone again, the job was not accepted.
         JobExists: there is such a job.
     """
-    store.create(record, requires)
+    store.create(record, requires, max_active)
     try:
         documents.write(record.id)
     except ObjectStoreError:

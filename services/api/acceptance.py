@@ -13,10 +13,11 @@ from typing import Protocol
 
 import redis
 
-from services.adapters.job_store import JobExists
+from services.adapters.job_store import JobExists, TooManyJobs
 from services.adapters.objects import ObjectStoreError
 from services.adapters.settings import Settings
 from services.adapters.submission import submit_job
+from services.api.quotas import too_many_jobs
 from services.api.submission_form import JobRequest
 from services.api.wiring import Services
 from services.contract import keys
@@ -87,11 +88,17 @@ def accept_record(
 
     Raises:
         CaptureGone: the photographs are not to be had any more.
+        ProblemError: the tenant has as many jobs as it may.
         ObjectStoreError, redis.RedisError: a store failed; nothing was accepted.
     """
     record = record.model_copy(update={"request_id": request_id})
+    limit = services.quotas.allowance(record.tenant).jobs
     try:
-        submit_job(record, services.blocking_jobs, services.documents, services.queue, requires)
+        submit_job(record, services.blocking_jobs, services.documents, services.queue, requires, limit)
+    except TooManyJobs:
+        with contextlib.suppress(ObjectStoreError):
+            undo()
+        raise too_many_jobs(limit or 0) from None
     except JobExists:
         with contextlib.suppress(ObjectStoreError):
             undo()

@@ -12,6 +12,7 @@ from services.contract.problems import Problem
 _MEANINGS = {
     400: "The request cannot be read",
     401: "The API key is missing or wrong",
+    403: "The API key may not do this",
     404: "There is no such thing",
     408: "The body stopped coming",
     409: "What is there does not allow it: its state, or a request that is still at work",
@@ -20,6 +21,7 @@ _MEANINGS = {
     415: "Not a media type this route takes",
     416: "The range lies outside the file",
     422: "The request is wrong; `errors` points to what",
+    429: "The tenant has sent too many requests, or has as much as it may; `Retry-After` says when to come back",
     500: "An error on our side",
     503: "A store does not answer; nothing was changed",
     507: "The store has no room",
@@ -34,7 +36,7 @@ JOB_LINKS: dict[str, Any] = {
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """List the refusals of a route, with those every route has."""
-    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in (*statuses, 401, 500, 503)}
+    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in (*statuses, 401, 403, 429, 500, 503)}
 
 
 def job_answer(snapshot: JobSnapshot, base: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

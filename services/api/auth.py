@@ -15,6 +15,7 @@ from services.adapters.key_store import KeyStore
 from services.adapters.objects import ObjectStoreError, open_store
 from services.adapters.settings import Settings
 from services.api.problems import ProblemError
+from services.api.request_frame import ANSWER_HEADERS
 from services.api.scopes import required_scope
 from services.api.signed_links import SIGNED_ROUTES, BadLinkError
 from services.contract.access import ALL_SCOPES, DEFAULT_TENANT, Scope
@@ -64,7 +65,7 @@ async def authorize(request: Request, credentials: Annotated[HTTPAuthorizationCr
     """Let a request pass that may do what its route does: with a key, a signed link, or while there is no key at all.
 
     Raises:
-        ProblemError: 401 (no good key), 403 (a key without the scope).
+        ProblemError: 401 (no good key), 403 (a key without the scope), 429 (more requests than the tenant may send).
         ObjectStoreError: the keys cannot be read.
     """
     services: Services = request.app.state.services
@@ -74,6 +75,7 @@ async def authorize(request: Request, credentials: Annotated[HTTPAuthorizationCr
     if wanted not in caller.scopes:
         detail = f"the API key may {' and '.join(sorted(caller.scopes)) or 'do nothing'}; this route wants {wanted!r}"
         raise ProblemError(403, ProblemCode.FORBIDDEN, detail)
+    await _count(request, services, caller, wanted)
     return caller
 
 
@@ -111,6 +113,16 @@ async def _follow_link(request: Request, services: Services) -> Caller:
     except BadLinkError as error:
         raise _unauthorized(str(error), "invalid_token") from None
     return Caller(tenant, frozenset({"read"}))
+
+
+async def _count(request: Request, services: Services, caller: Caller, scope: Scope) -> None:
+    """Count the request, and let its answer say where the tenant stands."""
+    standing = await services.rate_limits.take(await services.keyring.tenant(caller.tenant), scope)
+    if standing is None:
+        return
+    setattr(request.state, ANSWER_HEADERS, standing.headers())
+    if not standing.passed:
+        raise standing.refusal()
 
 
 def _own_path(request: Request) -> str:

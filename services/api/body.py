@@ -13,6 +13,7 @@ from services.api.problems import ProblemError
 from services.contract.codes import ProblemCode
 
 SILENCE_S = 60.0  # a client that sends nothing for so long is gone
+INTAKE_RESERVE = 2  # times what the store keeps free: results of jobs that were accepted must find room when uploads do not
 
 
 def declared_length(request: Request) -> int:
@@ -30,7 +31,7 @@ def require_room(objects: PhotoStore, settings: Settings, length: int) -> None:
     """
     objects.check()
     free = objects.free_bytes()
-    if free is not None and free - length < settings.min_free_disk_bytes:
+    if free is not None and free - length < INTAKE_RESERVE * settings.min_free_disk_bytes:
         detail = "the store has no room for this submission; try again when older jobs have been deleted"
         raise ProblemError(507, ProblemCode.INSUFFICIENT_STORAGE, detail, retryable=True)
 

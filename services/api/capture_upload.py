@@ -36,7 +36,7 @@ async def receive_photo(request: Request, services: Services, tenant: str, captu
     sums = BodySums(wanted)
     with cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)) as file:
         await _spool(request, file, sums, services.settings.max_photo_bytes)
-        return await to_thread.run_sync(_take, services, capture_id, name, file, sums, limiter=services.upload_threads)
+        return await to_thread.run_sync(_take, services, tenant, capture_id, name, file, sums, limiter=services.upload_threads)
 
 
 def _check_before(services: Services, tenant: str, capture_id: str, name: str, length: int) -> None:
@@ -54,6 +54,7 @@ def _check_before(services: Services, tenant: str, capture_id: str, name: str, l
     if name not in state.pending:
         check_count(len(state.images) + len(state.pending) + 1, settings.max_photos)
         _check_room_in(state, length, settings.max_capture_bytes)
+        services.quotas.require_room(tenant, 1, length)
     require_room(services.objects, settings, length)
 
 
@@ -71,11 +72,13 @@ async def _spool(request: Request, file: BinaryIO, sums: BodySums, limit: int) -
     await to_thread.run_sync(file.write, bytes(buffer))
 
 
-def _take(services: Services, capture_id: str, name: str, file: BinaryIO, sums: BodySums) -> tuple[ImageInput, bool]:
-    return take_photo(services, capture_id, name, file, sums.check())
+def _take(services: Services, tenant: str, capture_id: str, name: str, file: BinaryIO, sums: BodySums) -> tuple[ImageInput, bool]:
+    return take_photo(services, tenant, capture_id, name, file, sums.check())
 
 
-def take_photo(services: Services, capture_id: str, name: str, file: BinaryIO, sha256: str) -> tuple[ImageInput, bool]:
+def take_photo(
+    services: Services, tenant: str, capture_id: str, name: str, file: BinaryIO, sha256: str
+) -> tuple[ImageInput, bool]:
     """Inspect a photograph whose bytes are all there and enter it into a capture; says whether it is new. Blocks.
 
     Raises:
@@ -101,6 +104,7 @@ def take_photo(services: Services, capture_id: str, name: str, file: BinaryIO, s
         raise _refusal(refused, capture_id, name, services) from None
     if new:
         services.metrics.uploaded.inc(size)
+        services.quotas.add(tenant, 1, size)
     return image, new
 
 

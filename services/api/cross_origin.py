@@ -11,6 +11,8 @@ EXPOSED = [
     "Location",
     "ETag",
     "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
     "Content-Digest",
     "Content-Disposition",
     "Content-Range",

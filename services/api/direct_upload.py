@@ -48,7 +48,7 @@ def begin_upload(services: Services, tenant: str, capture_id: str, files: list[U
         raise ProblemError(409, ProblemCode.TOO_MANY_UPLOADS, detail, retryable=True) from None
 
 
-def take_staged(services: Services, upload: UploadRecord, place: int) -> ProblemError | None:
+def take_staged(services: Services, tenant: str, upload: UploadRecord, place: int) -> ProblemError | None:
     """Judge one file that has arrived, and make it part of the capture; says why not. May be repeated. Blocks.
 
     Raises:
@@ -65,7 +65,7 @@ def take_staged(services: Services, upload: UploadRecord, place: int) -> Problem
                 file.write(chunk)
         except ObjectNotFound:  # or another request has just made it part of the capture
             return None if _is_in(services, upload.capture_id, promised) else _missing(promised)
-        refused = _judge(services, upload, promised, file, digest.hexdigest())
+        refused = _judge(services, tenant, upload, promised, file, digest.hexdigest())
     if refused is None or refused.status == 422:  # of no use any more, or of none ever
         services.uploads.drop(upload, place)
     return refused
@@ -89,12 +89,14 @@ def find_upload(services: Services, tenant: str, capture_id: str, upload_id: str
     return upload
 
 
-def _judge(services: Services, upload: UploadRecord, promised: UploadFile, file: BinaryIO, sha256: str) -> ProblemError | None:
+def _judge(
+    services: Services, tenant: str, upload: UploadRecord, promised: UploadFile, file: BinaryIO, sha256: str
+) -> ProblemError | None:
     if file.tell() != promised.bytes or sha256 != promised.sha256:
         detail = f"{promised.name!r}: other bytes came than were announced, and were removed; send them again"
         return ProblemError(422, ProblemCode.DIGEST_MISMATCH, detail, retryable=True)
     try:
-        take_photo(services, upload.capture_id, promised.name, file, sha256)
+        take_photo(services, tenant, upload.capture_id, promised.name, file, sha256)
     except ProblemError as refused:
         return refused
     return None
@@ -131,6 +133,7 @@ def _check_limits(services: Services, state: CaptureState, wanted: list[UploadFi
     total = sum(file.bytes for file in new)
     if state.bytes + total > settings.max_capture_bytes:
         raise capture_too_large(settings.max_capture_bytes)
+    services.quotas.require_room(state.record.tenant, len(new), total)
     require_room(services.objects, settings, total)
 
 

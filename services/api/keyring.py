@@ -7,6 +7,7 @@ import hmac
 from anyio import CapacityLimiter
 
 from services.adapters.key_store import KeyStore, hash_key
+from services.adapters.objects import ObjectStoreError
 from services.adapters.settings import Settings
 from services.api.short_cache import ShortCache
 from services.contract.access import KeyRecord, TenantRecord
@@ -44,5 +45,8 @@ class Keyring:
         return self._required
 
     async def tenant(self, name: str) -> TenantRecord:
-        """What is written down of a tenant; raises ObjectStoreError."""
-        return await self._tenants.get(name)
+        """What is written down of a tenant; while nobody can say, what the settings say is good for it."""
+        try:
+            return await self._tenants.get(name)
+        except ObjectStoreError:
+            return TenantRecord(name=name)

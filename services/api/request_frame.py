@@ -21,6 +21,7 @@ from services.api.problems import internal_error, problem_response
 from services.contract.ids import new_id
 
 HEAD_FLAG = "m3r.head"  # in the scope of a HEAD request, which routes see as GET
+ANSWER_HEADERS = "answer_headers"  # in the request's state: headers for its answer, whatever it will be
 CLIENT_CLOSED = 499  # in the logs: the client left before the answer
 DRAIN_BYTES = 64 << 20  # of a refused body that are read, so that the client sees the answer
 DRAIN_S = 5.0
@@ -98,7 +99,8 @@ class _Answer:
         self._receive = receive
         self._send = send
         self._begun = self._ended = self._body_read = False
-        scope.setdefault("state", {})["request_id"] = self.request_id
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+        self._state["request_id"] = self.request_id
         if self.method == "HEAD":
             scope["method"] = "GET"
             scope[HEAD_FLAG] = True
@@ -115,7 +117,9 @@ class _Answer:
             self.status = message["status"]
             if self.status >= 400:
                 await self._drain()
-            MutableHeaders(raw=message["headers"])["X-Request-Id"] = self.request_id
+            headers = MutableHeaders(raw=message["headers"])
+            headers["X-Request-Id"] = self.request_id
+            headers.update(self._state.get(ANSWER_HEADERS, {}))
         elif self.method == "HEAD" and message["type"] == "http.response.body":
             if self._ended:
                 return

@@ -49,11 +49,20 @@ class FormSubmission:
         intake, services = self._intake, self._services
         record = new_record(job_id, self._tenant, self._wanted, intake.capture_id, intake.images, services.settings)
         record = record.model_copy(update={"warnings": intake.warnings})
+        size = sum(image.bytes for image in record.images)
+        try:
+            await to_thread.run_sync(
+                services.quotas.require_room, self._tenant, len(record.images), size, limiter=services.upload_threads
+            )
+        except BaseException:
+            await self.discard()
+            raise
         accepted = await to_thread.run_sync(
             accept_record, record, services, self._request_id, intake.discard, limiter=services.upload_threads
         )
         if not accepted.made_before:
-            services.metrics.uploaded.inc(sum(image.bytes for image in record.images))
+            services.metrics.uploaded.inc(size)
+            services.quotas.add(self._tenant, len(record.images), size)
         return accepted
 
     async def discard(self) -> None:
@@ -70,6 +79,8 @@ async def receive_form(request: Request, services: Services, tenant: str, object
     content_type = request.headers.get("content-type", "")
     check_media_type(content_type)
     await _check_length(request, services, objects)
+    if objects is services.objects:  # else an earlier try was accepted, and this one is answered as it was
+        await to_thread.run_sync(_check_quota, services, tenant, declared_length(request), limiter=services.upload_threads)
     intake = PhotoIntake(new_id("cap"), objects, services.settings)
     try:
         wanted = await _receive(content_type, body_chunks(request), intake, services, tenant)
@@ -99,6 +110,12 @@ async def _check_length(request: Request, services: Services, objects: PhotoStor
     if length > limit:
         raise too_large("", f"the body has {length} bytes; the limit is {limit}")
     await to_thread.run_sync(require_room, objects, services.settings, length, limiter=services.upload_threads)
+
+
+def _check_quota(services: Services, tenant: str, length: int) -> None:
+    """Refuse before the bytes what the tenant may not have; the photographs are counted when they are there."""
+    services.quotas.require_job(tenant)
+    services.quotas.require_room(tenant, 1, max(0, length - FORM_OVERHEAD_BYTES))
 
 
 async def _receive(

@@ -50,6 +50,8 @@ class ProblemCode(StrEnum):
     TOO_MANY_UPLOADS = "too_many_uploads"
     REQUEST_IN_FLIGHT = "request_in_flight"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXCEEDED = "quota_exceeded"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     INSUFFICIENT_STORAGE = "insufficient_storage"

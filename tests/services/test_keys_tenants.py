@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import httpx
 import pytest
@@ -28,9 +28,6 @@ __all__ = ["tenants"]
 OPEN = {"/healthz/live", "/healthz/ready", "/"}  # whoever asks gets the same answer: health, and the page, which holds no data
 PARAMETER = re.compile(r"{(\w+)}")
 
-# Resources that a body names, as `operation: members`; every member of a body that ends in _id or _ids is here.
-NAMED_IN_BODIES = {"createReconstruction": {"capture_id"}}
-
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
     """Method, path template and description of every operation."""
@@ -39,6 +36,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 WITH_IDS = [(method, path) for method, path, _ in operations() if PARAMETER.search(path)]
+LISTS: dict[str, Literal["job", "ref", "map"]] = {"/v1/jobs": "job", "/v1/references": "ref", "/v1/maps": "map"}
 WITHOUT_IDS = [path for method, path, _ in operations() if method == "GET" and not PARAMETER.search(path)]
 
 
@@ -48,13 +46,15 @@ class Owned:
 
     capture_id: str
     job_id: str
+    reference_id: str
+    map_id: str
 
     def fill(self, path: str) -> str:
         """Put ids into a path template."""
         return PARAMETER.sub(lambda found: self._value(found[1], path), path)
 
     def _value(self, name: str, path: str) -> str:
-        if name in ("capture_id", "job_id"):
+        if name in vars(self):
             return str(getattr(self, name))
         if name == "name":
             return "photo_0.jpg" if "/images/" in path else "scene.ply"
@@ -80,12 +80,15 @@ def own(tenants: Tenants) -> Owned:
     assert tenants.first.put(f"/v1/captures/{capture_id}/images/{name}", content=data).status_code == 201
     job_id = tenants.api.new_job()["id"]
     tenants.api.finish(job_id)
-    return Owned(capture_id, job_id)
+    reference = tenants.first.post("/v1/references", files={"image": (name, data)})
+    frozen = tenants.first.post("/v1/maps", json={"job_id": job_id})
+    assert (reference.status_code, frozen.status_code) == (201, 202)
+    return Owned(capture_id, job_id, reference.json()["id"], frozen.json()["id"])
 
 
 def nobody_s() -> Owned:
     """Ids that were never given out."""
-    return Owned(new_id("cap"), new_id("job"))
+    return Owned(new_id("cap"), new_id("job"), new_id("ref"), new_id("map"))
 
 
 def masked(answer: httpx.Response) -> dict[str, Any]:
@@ -119,38 +122,73 @@ def test_no_listing_shows_another_tenant_s_resources(shared: tuple[Tenants, Owne
     tenants, owned = shared
     answer = tenants.second.get(path)
     assert answer.status_code == 200
-    for each in (owned.capture_id, owned.job_id):
-        assert each not in answer.text
-    if path == "/v1/jobs":
-        for query in ({}, {"status": "succeeded"}, {"cursor": new_id("job")}, {"limit": 1}):
+    assert not [each for each in vars(owned).values() if each in answer.text]
+    if path in LISTS:
+        queries: list[dict[str, Any]] = [{}, {"cursor": new_id(LISTS[path])}, {"limit": 1}]
+        for query in [*queries, {"status": "succeeded"}] if path == "/v1/jobs" else queries:
             assert tenants.second.get(path, params=query).json() == {"items": [], "next_cursor": None}
-        assert owned.job_id in tenants.first.get(path).text
+        assert [each for each in vars(owned).values() if each in tenants.first.get(path).text]
 
 
-def with_schemas(body: dict[str, Any]) -> str:
-    """A request body's description with all schemas that it refers to."""
+def reconstruct(client: httpx.Client, owned: Owned) -> httpx.Response:
+    return client.post("/v1/reconstructions", json={"capture_id": owned.capture_id})
+
+
+def freeze(client: httpx.Client, owned: Owned) -> httpx.Response:
+    return client.post("/v1/maps", json={"job_id": owned.job_id})
+
+
+def localize(client: httpx.Client, **query: Any) -> httpx.Response:
+    return client.post("/v1/localize", files={"image": good_photos(1)[0]}, data={"query": json.dumps(query)})
+
+
+def localize_bare(client: httpx.Client, **query: Any) -> httpx.Response:
+    return client.post("/v1/localize", params=query, content=good_photos(1)[0][1], headers={"Content-Type": "image/jpeg"})
+
+
+# What names a resource beside the path, in a body or in the query: operation and member -> the request that does it.
+NAMED_BESIDE_THE_PATH: dict[tuple[str, str], list[Callable[[httpx.Client, Owned], httpx.Response]]] = {
+    ("createReconstruction", "capture_id"): [reconstruct],
+    ("createMap", "job_id"): [freeze],
+    ("localize", "reference_ids"): [
+        lambda client, owned: localize(client, reference_ids=[owned.reference_id]),
+        lambda client, owned: localize_bare(client, reference_ids=[owned.reference_id]),
+    ],
+    ("localize", "map_ids"): [
+        lambda client, owned: localize(client, map_ids=[owned.map_id]),
+        lambda client, owned: localize_bare(client, map_ids=[owned.map_id]),
+    ],
+    ("localize", "map_id"): [],  # of a prior: one of `map_ids`, else it is refused
+    ("localizeInMap", "map_id"): [],
+}
+
+
+def with_schemas(described: Any) -> str:
+    """A description with all schemas that it refers to."""
     schemas = create_app(Settings.model_construct()).openapi()["components"]["schemas"]
-    text, seen = json.dumps(body), set[str]()
+    text, seen = json.dumps(described), set[str]()
     while unseen := set(re.findall(r"#/components/schemas/(\w+)", text)) - seen:
         seen |= unseen
         text += "".join(json.dumps(schemas[name]) for name in unseen)
     return text
 
 
-def test_every_resource_that_a_body_names_is_tried() -> None:
-    found = {}
+def test_everything_that_names_a_resource_beside_the_path_is_tried() -> None:
+    found = set()
     for _, _, operation in operations():
-        members = set(re.findall(r'"(\w+_ids?)": {', with_schemas(operation.get("requestBody", {}))))
-        if members:
-            found[operation["operationId"]] = members
-    assert found == NAMED_IN_BODIES, "a body names a resource that this test does not send"
+        members = re.findall(r'"(\w+_ids?)": {', with_schemas(operation.get("requestBody", {})))
+        members += [each["name"] for each in operation.get("parameters", []) if each["in"] == "query"]
+        found |= {(operation["operationId"], member) for member in members if re.search(r"_ids?$", member)}
+    assert found == set(NAMED_BESIDE_THE_PATH), "a request names a resource that this test does not send"
 
 
-def test_a_body_cannot_name_another_tenant_s_capture(shared: tuple[Tenants, Owned]) -> None:
+@pytest.mark.parametrize(("operation", "member"), [each for each, requests in NAMED_BESIDE_THE_PATH.items() if requests])
+def test_a_request_cannot_name_another_tenant_s_resource(shared: tuple[Tenants, Owned], operation: str, member: str) -> None:
     tenants, owned = shared
-    answer = tenants.second.post("/v1/reconstructions", json={"capture_id": owned.capture_id})
-    assert_problem(answer, 404, "not_found")
-    assert masked(answer) == masked(tenants.second.post("/v1/reconstructions", json={"capture_id": new_id("cap")}))
+    for request in NAMED_BESIDE_THE_PATH[operation, member]:
+        answer = request(tenants.second, owned)
+        assert_problem(answer, 404, "not_found")
+        assert masked(answer) == masked(request(tenants.second, nobody_s()))
     assert not tenants.first.get(f"/v1/captures/{owned.capture_id}").json()["frozen"]
 
 

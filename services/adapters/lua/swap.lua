@@ -2,11 +2,21 @@
 -- ARGV: prefix, facts (JSON), document (JSON), event (JSON or ""), what to tell the job's webhook (JSON or "").
 -- facts.expected = -1: the job must not exist yet.
 -- facts.requires: the capture itself, which must be known and not deleted, or a job that must still have it.
--- Answers 1 when the record was written, 0 when its version was another, -1 when the capture's photographs are not to be had.
+-- facts.max_active: so many jobs of the tenant may wait or run, this one with them.
+-- Answers 1 when the record was written, 0 when its version was another, -1 when the capture's photographs are not to be had,
+-- -2 when the tenant has as many jobs as it may.
 local prefix, facts = ARGV[1], cjson.decode(ARGV[2])
 local key, id = prefix .. 'job:' .. facts.id, facts.id
 local held = redis.call('HMGET', key, 'version', 'status')
 if (held[1] and tonumber(held[1]) or -1) ~= facts.expected then return 0 end
+
+if facts.max_active then
+  local active = 0
+  for _, status in ipairs({'queued', 'running', 'canceling'}) do
+    active = active + redis.call('ZCARD', prefix .. 'jobs:' .. facts.tenant .. ':' .. status)
+  end
+  if active >= facts.max_active then return -2 end
+end
 
 local users = prefix .. 'capture:' .. facts.capture .. ':jobs'
 if facts.requires then

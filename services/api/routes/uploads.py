@@ -70,7 +70,7 @@ async def complete_upload(capture_id: str, upload_id: str, request: Request, ser
     announced, or no photograph; they were removed. `errors` names the files; the others are part of the capture.
     """
     upload = await to_thread.run_sync(find_upload, services, caller.tenant, capture_id, upload_id, limiter=services.store_threads)
-    faults = await _take_all(services, upload)
+    faults = await _take_all(services, caller.tenant, upload)
     if faults:
         raise refuse(faults)
     state = await to_thread.run_sync(_close, services, caller.tenant, upload, limiter=services.store_threads)
@@ -78,11 +78,11 @@ async def complete_upload(capture_id: str, upload_id: str, request: Request, ser
     return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 
-async def _take_all(services: Services, upload: UploadRecord) -> list[tuple[int, ProblemError]]:
+async def _take_all(services: Services, tenant: str, upload: UploadRecord) -> list[tuple[int, ProblemError]]:
     faults: dict[int, ProblemError] = {}
 
     def take(place: int) -> None:
-        fault = take_staged(services, upload, place)
+        fault = take_staged(services, tenant, upload, place)
         if fault is not None:
             faults[place] = fault
 
