@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from services.adapters.settings import Settings
 from services.adapters.webhook_events import OutboxEntry
 from services.adapters.webhook_outbox import Taken, TryState, WebhookOutbox
 from services.adapters.webhook_secrets import SecretUnreadable, WebhookSecrets
+from services.adapters.webhook_shares import ReceiverShares
 from services.contract.jobs import JobRecord
 from services.contract.webhooks import Webhook
 
@@ -28,6 +29,7 @@ SLOWER_BY = 3.0  # from one pause to the next
 LONGEST_PAUSE_S = 6 * 3600.0
 JITTER = 0.25  # of a pause, so that what failed together does not come back together
 LEASE_TRIES, LEASE_MARGIN_S = 2, 5.0  # the lease is so many times a try's time, and so much: the resolver may take some
+WAIT_FOR_LANE_S = (1.0, 3.0)
 GONE = 410
 
 
@@ -50,20 +52,29 @@ class WebhookSender:
     secrets: WebhookSecrets
     client: GuardedClient
     settings: Settings
+    shares: ReceiverShares = field(default_factory=ReceiverShares)
 
     def take(self) -> Taken | None:
         """Take the event that is due first; None when there is none."""
         return self.outbox.take(LEASE_TRIES * self.settings.webhook_timeout_s + LEASE_MARGIN_S)
 
-    def deliver(self, taken: Taken) -> TryState:
-        """Tell the receiver, or find that it is not to be told, and write down what came of it; raises redis.RedisError."""
+    def deliver(self, taken: Taken) -> TryState | None:
+        """Tell the receiver, or find that it is not to be told, and write down what came of it; raises redis.RedisError.
+
+        None: the receiver has its share of the lanes; the event waits a little, which is no try.
+        """
         record = self.store.get(taken.job_id)
         now = to_ms(self.store.now())
         if taken.stopped or record is None or record.webhook is None:
             state = replace(taken.state, status="dropped", next_ms=None)
             self.outbox.settle(taken, state)
             return state
-        answer = self._try(record, record.webhook, taken.entry)
+        with self.shares.lane_to(urlsplit(record.webhook.url).netloc) as free:
+            if not free:
+                wait_ms = round(random.uniform(*WAIT_FOR_LANE_S) * 1000)
+                self.outbox.settle(taken, replace(taken.state, next_ms=now + wait_ms))
+                return None
+            answer = self._try(record, record.webhook, taken.entry)
         state = next_state(taken, answer, now, to_ms(self.store.now()), self.settings)
         kept = self.outbox.settle(taken, state, stop=answer.gone)
         _tell(record, record.webhook, taken, answer, state, kept)

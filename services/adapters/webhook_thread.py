@@ -11,11 +11,11 @@ import redis
 
 from services.adapters.webhook_delivery import WebhookSender
 from services.adapters.webhook_outbox import Taken
+from services.adapters.webhook_shares import LANES
 from services.contract.webhooks import DeliveryStatus
 
 log = logging.getLogger("m3r.webhooks")
 
-LANES = 8  # tries at a time; a receiver that is silent holds one for `webhook_timeout_s`
 LOOK_EVERY_S = 0.25
 AWAY_S = 1.0  # pause while Redis does not answer
 END_WITHIN_S = 2.0
@@ -63,7 +63,9 @@ class WebhookThread(threading.Thread):
 
     def _deliver(self, taken: Taken) -> None:
         try:
-            self._on_try(self._sender.deliver(taken).status)
+            state = self._sender.deliver(taken)
+            if state is not None:
+                self._on_try(state.status)
         except (redis.RedisError, OSError) as error:
             log.warning("%s: what came of a delivery could not be written down; it is tried again: %s", taken.job_id, error)
         except Exception:

@@ -16,6 +16,7 @@ from services.adapters.objects import open_store
 from services.adapters.settings import Settings
 from services.adapters.transitions import job_error
 from services.adapters.webhook_secrets import SecretUnreadable, WebhookSecrets
+from services.adapters.webhook_shares import LANES, LANES_OF_ONE
 from services.contract.codes import JobErrorCode
 from services.contract.keys import job_document, webhook_key
 from services.contract.webhooks import FINAL_EVENTS, Webhook
@@ -212,16 +213,25 @@ def test_410_ends_what_a_job_tells(api: Api, hook: Receiver) -> None:
     wait_for(lambda: hook.connections == 2, what="the redelivery")
 
 
-def test_one_receiver_that_stalls_does_not_keep_others_waiting(api: Api, hook: Receiver) -> None:
-    with receiver() as slow:
+def test_a_receiver_that_stalls_does_not_keep_others_waiting(quick: Settings, hook: Receiver) -> None:
+    settings = quick.model_copy(update={"webhook_timeout_s": 15.0})
+    with receiver() as slow, open_api(settings) as api:
         slow.script = ["stall"]
-        stalled = new_job(api, slow)
-        api.http.post(stalled["links"]["cancel"])
-        wait_for(lambda: slow.received, what="the stalled delivery")
+        stalled = [new_job(api, slow) for _ in range(LANES + 2)]
+        for job in stalled:
+            api.http.post(job["links"]["cancel"])
+        wait_for(lambda: slow.connections == LANES_OF_ONE, what="the stalled deliveries")
         job = new_job(api, hook)
         api.http.post(job["links"]["cancel"])
         wait_settled(api, job)
-        assert deliveries(api, stalled)[0]["status"] == "pending"
+        assert slow.connections == LANES_OF_ONE
+        told = [deliveries(api, job)[0] for job in stalled]
+        assert {(each["status"], each["attempts"]) for each in told} == {("pending", 0)}
+        busy = slow.received[0]
+        owner = busy.event["data"]["job_id"]
+        answer = api.http.post(f"{api.url}/v1/jobs/{owner}/deliveries/{busy.id}/redeliver")
+        assert assert_problem(answer, 409, "conflict")["retryable"]
+        assert answer.headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize(
