@@ -98,16 +98,27 @@ def reconstruct(
     options: OptionsText = "{}",
     outputs: Outputs = None,
     device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
+    cameras: Annotated[
+        Path | None, typer.Option(help="What is known of cameras and poses, as JSON (docs/priors.md).", exists=True)
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="A folder of PNGs named like the photographs, white where pixels are used.", exists=True)
+    ] = None,
+    depths: Annotated[
+        Path | None, typer.Option(help="A folder of depth maps: 16-bit PNG in millimetres, or .npy in metres.", exists=True)
+    ] = None,
 ) -> None:
     """Reconstruct a folder of photographs right here, without a server.
 
     Writes `scene.ply` (coloured cloud), `poses.json` (cameras) and `preview.png`, and what `--output` names.
 
-    Example: `m3r reconstruct photos/ -o result/`.
+    What is known beforehand helps: `--cameras`, `--masks`, `--depths`. What the photographs contradict is told as a warning.
+
+    Example: `m3r reconstruct photos/ -o result/ --cameras cameras.json`.
     """
     from m3r.reconstruct import reconstruct_folder
 
-    reconstruct_folder(photos, out, checkpoint, options, outputs, device)
+    reconstruct_folder(photos, out, checkpoint, options, outputs, device, cameras, masks, depths)
 
 
 @app.command()

@@ -8,11 +8,20 @@ from pathlib import Path
 import typer
 
 from m3r.photos import find_photos
+from m3r.prior_files import read_priors
 from m3r.progress_bar import StageBar
 
 
 def reconstruct_folder(
-    place: Path, out: Path, checkpoint: str | None, options: str, outputs: list[str] | None, device: str
+    place: Path,
+    out: Path,
+    checkpoint: str | None,
+    options: str,
+    outputs: list[str] | None,
+    device: str,
+    cameras: Path | None = None,
+    masks: Path | None = None,
+    depths: Path | None = None,
 ) -> None:
     """Reconstruct the photographs of a folder and write the default artefacts and `outputs` into `out`."""
     from mast3r_engine import EngineError, Options, reconstruct
@@ -23,9 +32,11 @@ def reconstruct_folder(
     try:
         check_outputs(outputs or ())
         chosen = Options.from_dict(json.loads(options))
+        priors = read_priors(photos, cameras, masks, depths)
+        priors.check_names([photo.name for photo in photos])  # before the weights are read
         network = load_network(checkpoint, device=device) if checkpoint else load_default_network(device=device)
         with StageBar(f"{len(photos)} photographs") as bar:
-            scene = reconstruct(photos, network, chosen, on_progress=bar.show)
+            scene = reconstruct(photos, network, chosen, on_progress=bar.show, priors=priors)
         missing: list[str] = []
         written = write_artifacts(
             scene,

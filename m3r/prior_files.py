@@ -1,0 +1,95 @@
+"""Priors from files: `cameras.json`, a folder of masks, a folder of depth maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from mast3r_engine import DepthPrior, Mask, Priors
+
+T = TypeVar("T")
+
+USED = 128  # of 255: masks are white where a pixel may be used
+MILLIMETRE = np.float32(0.001)
+
+
+def read_priors(photos: Sequence[Path], cameras: Path | None, masks: Path | None, depths: Path | None) -> Priors:
+    """Read what was given. Masks and depth maps are named like their photograph, or like it with another suffix.
+
+    Raises:
+        typer.BadParameter: a file cannot be read, or belongs to no photograph.
+        PriorsError: what it says cannot be.
+    """
+    from mast3r_engine.priors_document import priors_from_document
+
+    document: dict[str, Any] = {}
+    if cameras is not None:
+        try:
+            document = json.loads(cameras.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(f"{cameras} is not readable JSON: {error}") from None
+    return priors_from_document(
+        document,
+        masks=_read_folder(photos, masks, read_mask, (".png",)),
+        depths=_read_folder(photos, depths, read_depth, (".png", ".npy")),
+    )
+
+
+def read_mask(path: Path) -> Mask:
+    """Read a PNG, white where pixels may be used."""
+    from mast3r_engine import Mask
+
+    with Image.open(path) as image:
+        first = np.asarray(image.convert("L"))
+    return Mask(first >= USED)
+
+
+def read_depth(path: Path) -> DepthPrior:
+    """Read a 16-bit PNG in millimetres, or a NumPy file in metres; 0 and NaN are not known."""
+    from mast3r_engine import DepthPrior
+
+    if path.suffix == ".npy":
+        return DepthPrior(np.load(path, allow_pickle=False))
+    with Image.open(path) as image:
+        if not image.mode.startswith("I"):
+            raise typer.BadParameter(f"{path} is a picture of mode {image.mode}; a depth map is a 16-bit PNG in millimetres")
+        millimetres: NDArray[np.float32] = np.asarray(image).astype(np.float32)
+    return DepthPrior(millimetres * MILLIMETRE)
+
+
+def _read_folder(
+    photos: Sequence[Path], folder: Path | None, read: Callable[[Path], T], suffixes: tuple[str, ...]
+) -> dict[str, T]:
+    if folder is None:
+        return {}
+    from mast3r_engine import PriorsError
+
+    found: dict[str, T] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes):
+        photo = _photo_of(path, photos)
+        try:
+            found[photo] = read(path)
+        except PriorsError as error:
+            raise PriorsError(f"{path}: {error}") from None
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(f"{path} cannot be read ({error})") from None
+    if not found:
+        raise typer.BadParameter(f"{folder} holds no {' or '.join(suffixes)} file")
+    return found
+
+
+def _photo_of(path: Path, photos: Sequence[Path]) -> str:
+    """`a.jpg.png` and `a.png` belong to `a.jpg`."""
+    names = [photo.name for photo in photos if path.stem == photo.name] or [p.name for p in photos if path.stem == p.stem]
+    if len(names) != 1:
+        whose = "no photograph" if not names else f"{len(names)} photographs: {', '.join(names)}"
+        raise typer.BadParameter(f"{path} belongs to {whose}; call it like its photograph, with .png behind its whole name")
+    return names[0]
