@@ -104,6 +104,8 @@ def misbehave(wishes: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         ctypes.string_at(1)
     elif what == "exit":
         os._exit(3)
+    elif what == "abort":
+        os.abort()
     elif what == "sys-exit":
         sys.exit(4)
     elif what == "loop":
