@@ -104,6 +104,10 @@ def lose_expired(store: JobStore, queue: JobQueue, job_id: str) -> bool:
     message = f"the worker {record.attempts[-1].worker} was not heard for {store.settings.lease_s:g} s"
     lost = store.lose(job_id, record.token, job_error(JobErrorCode.WORKER_LOST, message))
     ring(job_id, store, queue)
+    if lost:
+        attempt = len(record.attempts)
+        facts = {"job_id": job_id, "request_id": record.request_id, "tenant": record.tenant, "attempt": attempt}
+        log.warning("%s: attempt %d: %s", job_id, attempt, message, extra=facts)
     return lost
 
 

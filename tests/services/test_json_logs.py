@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
+from services.adapters.job_store import JobStore
 from services.adapters.json_logs import JsonFormatter, log_as_json, log_facts, note_facts, redact
 from services.adapters.key_store import KeyStore
 from services.adapters.objects import open_store
+from services.adapters.queue import JobQueue
+from services.adapters.reaper import lose_expired
 from services.adapters.settings import Settings
 from tests.services.api_stand import good_photos, open_api
-from tests.services.service_stand import Stand, wait_for
+from tests.services.service_stand import Stand, make_record, wait_for
 from tests.services.webhook_receiver import SECRET, receiver
 
 KEY = "m3r_" + "Zk3" * 14
@@ -123,6 +126,24 @@ def test_setting_up_twice_writes_each_line_once() -> None:
     log_as_json(logger, "warning")
     assert logger.handlers == [handler]
     assert logger.level == logging.WARNING
+
+
+def test_a_lost_worker_is_logged_under_the_request_of_its_job(
+    store: JobStore, queue: JobQueue, settings: Settings, lines: io.StringIO
+) -> None:
+    record = make_record(settings, request_id="req_7")
+    store.create(record)
+    assert store.claim(record.id, "gone/1/2") is not None
+    assert lose_expired(store, queue, record.id)
+    (line,) = parsed(lines.getvalue())
+    assert "gone/1/2 was not heard" in line["message"]
+    assert {name: line[name] for name in ("level", "job_id", "request_id", "tenant", "attempt")} == {
+        "level": "warning",
+        "job_id": record.id,
+        "request_id": "req_7",
+        "tenant": "local",
+        "attempt": 1,
+    }
 
 
 def test_one_request_id_leads_from_http_to_the_worker(settings: Settings, stand: Stand, lines: io.StringIO) -> None:
