@@ -15,13 +15,14 @@ import pytest
 from services.adapters.objects import open_store
 from services.adapters.settings import Settings
 from services.adapters.transitions import job_error
+from services.adapters.webhook_outbox import WebhookOutbox
 from services.adapters.webhook_secrets import SecretUnreadable, WebhookSecrets
 from services.adapters.webhook_shares import LANES, LANES_OF_ONE
 from services.contract.codes import JobErrorCode
 from services.contract.keys import job_document, webhook_key
 from services.contract.webhooks import FINAL_EVENTS, Webhook
 from tests.services.api_stand import Api, assert_problem, good_photos, open_api
-from tests.services.service_stand import wait_for
+from tests.services.service_stand import make_record, wait_for
 from tests.services.webhook_receiver import SECRET, Receiver, receiver
 
 QUICK = {"webhook_allowed_networks": ("127.0.0.0/8",), "webhook_timeout_s": 0.6, "webhook_retry_first_s": 0.05}
@@ -345,3 +346,18 @@ def test_a_secret_that_cannot_be_opened_is_told_and_given_up(quick: Settings, ho
         assert (delivery["status"], delivery["attempts"]) == ("failed", 1)
         assert "M3R_WEBHOOK_KEY" in delivery["last_error"]
         assert hook.connections == 0
+
+
+def test_two_services_deliver_each_event_once_and_in_order(quick: Settings, hook: Receiver) -> None:
+    settings = quick.model_copy(update={"webhook_timeout_s": 15.0})
+    wish = Webhook(url=hook.url, events=["job.running", "job.failed"])
+    with open_api(settings) as one, open_api(settings) as other:
+        jobs = [make_record(settings, webhook=wish) for _ in range(25)]
+        for job in jobs:
+            one.store.create(job)
+            token = other.claim(job.id)
+            assert one.store.fail(job.id, token, job_error(JobErrorCode.NO_OVERLAP, "no two photographs overlap"))
+        wait_for(lambda: WebhookOutbox(one.store).open_jobs() == 0, 40, "an empty outbox")
+    assert len(set(hook.ids())) == len(hook.ids()) == 50
+    for job in jobs:
+        assert [each.sequence for each in hook.received if each.event["data"]["job_id"] == job.id] == [1, 2]
