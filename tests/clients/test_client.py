@@ -182,6 +182,20 @@ def test_refusals_are_errors_with_names(client: Client) -> None:
         client.capture(capture.id)
 
 
+def test_a_webhook_goes_with_the_job_and_its_secret_is_not_shown(api: Api, client: Client) -> None:
+    hook = {"url": "https://hooks.invalid/m3r", "secret": "whsec_" + "A" * 32}
+    wishes = Wishes(webhook=hook)
+    assert "whsec" not in repr(wishes)
+    capture = client.upload(good_photos(2))
+    with pytest.raises(InvalidRequest) as refused:
+        client.submit(capture.id, Wishes(webhook={"url": "http://127.0.0.1/hook"}))
+    assert refused.value.errors[0].pointer.startswith("/webhook")
+    job = client.submit(capture.id, wishes)
+    webhook = api.record(job.id).webhook
+    assert webhook is not None
+    assert webhook.url == hook["url"]
+
+
 def test_photographs_that_cannot_be_used_are_left_out_or_refused(client: Client) -> None:
     heard: list[Progress] = []
     photos = [*good_photos(2), ("letter.jpg", text_as_photo())]

@@ -35,10 +35,13 @@ class Clock:
         return self.now
 
 
-def play(answers: list[Reply | Broken], **policy: Any) -> tuple[Reply | Exception, list[float]]:
+INFO = Request("GET", "/v1/info")
+
+
+def play(answers: list[Reply | Broken], request: Request = INFO, **policy: Any) -> tuple[Reply | Exception, list[float]]:
     """Answer a request again and again; gives how it ended and the pauses."""
     clock = Clock()
-    steps = send(Request("GET", "/v1/info"), RetryPolicy(clock=clock, **policy))
+    steps = send(request, RetryPolicy(clock=clock, **policy))
     pauses, answer = [], None
     waiting = iter(answers)
     while True:
@@ -99,6 +102,13 @@ def test_retry_after_is_honoured() -> None:
 def test_what_is_repeated(answer: Reply | Broken, repeated: bool) -> None:
     end, _ = play([answer, GOOD])
     assert (end == GOOD) is repeated
+
+
+@pytest.mark.parametrize(("broken", "repeated"), [(Broken("refused", sent=False), True), (Broken("cut"), False)])
+def test_what_would_be_there_twice_is_sent_again_only_if_it_never_left(broken: Broken, repeated: bool) -> None:
+    end, _ = play([broken, GOOD], request=Request("POST", "/v1/references", repeatable=False))
+    assert (end == GOOD) is repeated
+    assert repeated or "look before you ask again" in str(end)
 
 
 def test_a_refusal_that_is_no_problem_document_keeps_its_text() -> None:
@@ -179,8 +189,8 @@ def test_all_names_are_sorted_and_there() -> None:
 def test_both_clients_have_the_same_calls() -> None:
     import inspect
 
-    names = {name for name in vars(m3r_client.Client) if not name.startswith("_")}
-    assert names == {name for name in vars(m3r_client.AsyncClient) if not name.startswith("_")}
+    names = {name for name in dir(m3r_client.Client) if not name.startswith("_")}
+    assert names == {name for name in dir(m3r_client.AsyncClient) if not name.startswith("_")}
     for name in names:
         blocking = inspect.signature(getattr(m3r_client.Client, name))
         other = inspect.signature(getattr(m3r_client.AsyncClient, name))

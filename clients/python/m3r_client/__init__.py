@@ -37,6 +37,14 @@ from m3r_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
+from m3r_client.localisation_answers import (
+    CameraIntrinsics,
+    Confidence,
+    Localisation,
+    LocalisationMap,
+    LocalizedPose,
+    Reference,
+)
 from m3r_client.photos import Photo
 from m3r_client.progress import Progress
 from m3r_client.retrying import RetryPolicy
@@ -46,9 +54,11 @@ __all__ = [
     "Artifact",
     "AsyncClient",
     "Attempt",
+    "CameraIntrinsics",
     "Capture",
     "CaptureImage",
     "Client",
+    "Confidence",
     "Conflict",
     "ConnectionLost",
     "CorruptDownload",
@@ -61,6 +71,9 @@ __all__ = [
     "JobEvent",
     "JobNotSucceeded",
     "Limits",
+    "Localisation",
+    "LocalisationMap",
+    "LocalizedPose",
     "M3rError",
     "Metrics",
     "NotFound",
@@ -71,6 +84,7 @@ __all__ = [
     "Quality",
     "RateLimited",
     "Reconstruction",
+    "Reference",
     "Refused",
     "Retention",
     "RetryPolicy",

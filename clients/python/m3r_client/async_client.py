@@ -18,6 +18,7 @@ import httpx
 
 from m3r_client import simple_calls as calls
 from m3r_client.answers import Artifact, Capture, Info, Job, JobEvent
+from m3r_client.async_localisation_calls import AsyncLocalisationCalls
 from m3r_client.connection import PARALLEL_UPLOADS, Connection
 from m3r_client.downloading import download_all
 from m3r_client.event_stream import follow_job
@@ -30,8 +31,8 @@ from m3r_client.uploading import upload_photos
 from m3r_client.waiting import wait_for_job, wait_with_events
 
 
-class AsyncClient:
-    """A asynchronous client; for one event loop. Every call is repeated while the network fails (`RetryPolicy`).
+class AsyncClient(AsyncLocalisationCalls):
+    """A asynchronous client; for one event loop. Calls are repeated while the network fails (`RetryPolicy`).
 
     All calls raise `Refused` (its kinds are in `m3r_client.errors`) when the service says no, `ConnectionLost` when no answer
     came for as long as the policy is patient.

@@ -21,6 +21,7 @@ from m3r_client.answers import Artifact, Capture, Info, Job, JobEvent
 from m3r_client.connection import PARALLEL_UPLOADS, Connection
 from m3r_client.downloading import download_all
 from m3r_client.event_stream import follow_job
+from m3r_client.localisation_calls import LocalisationCalls
 from m3r_client.photos import Photos, gather_photos
 from m3r_client.progress import OnProgress, ignore
 from m3r_client.retrying import RetryPolicy
@@ -30,8 +31,8 @@ from m3r_client.uploading import upload_photos
 from m3r_client.waiting import wait_for_job, wait_with_events
 
 
-class Client:
-    """A blocking client; may be used by several threads. Every call is repeated while the network fails (`RetryPolicy`).
+class Client(LocalisationCalls):
+    """A blocking client; may be used by several threads. Calls are repeated while the network fails (`RetryPolicy`).
 
     All calls raise `Refused` (its kinds are in `m3r_client.errors`) when the service says no, `ConnectionLost` when no answer
     came for as long as the policy is patient.

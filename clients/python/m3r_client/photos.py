@@ -42,7 +42,7 @@ def gather_photos(photos: Photos) -> list[Photo]:
     Raises:
         ValueError: there is none, or two have one name.
     """
-    found = _in_place(Path(photos)) if isinstance(photos, (str, PathLike)) else [_as_photo(each) for each in photos]
+    found = _in_place(Path(photos)) if isinstance(photos, (str, PathLike)) else [as_photo(each) for each in photos]
     found.sort(key=lambda photo: photo.name)
     if not found:
         raise ValueError(f"no photograph in {photos!r} ({', '.join(sorted(PHOTO_SUFFIXES))})")
@@ -52,19 +52,20 @@ def gather_photos(photos: Photos) -> list[Photo]:
     return found
 
 
-def _in_place(place: Path) -> list[Photo]:
-    if not place.is_dir():
-        return [_as_photo(place)]
-    files = (file for file in place.iterdir() if file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith("."))
-    return [_as_photo(file) for file in files]
-
-
-def _as_photo(photo: PhotoLike) -> Photo:
+def as_photo(photo: PhotoLike) -> Photo:
+    """Make a Photo of a path or of a name and bytes."""
     if isinstance(photo, Photo):
         return photo
     if isinstance(photo, tuple):
         return Photo(_composed(photo[0]), photo[1])
     return Photo(_composed(Path(photo).name), Path(photo))
+
+
+def _in_place(place: Path) -> list[Photo]:
+    if not place.is_dir():
+        return [as_photo(place)]
+    files = (file for file in place.iterdir() if file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith("."))
+    return [as_photo(file) for file in files]
 
 
 def _composed(name: str) -> str:

@@ -19,7 +19,7 @@ PASSING_CODES = frozenset({"request_in_flight", "digest_mismatch", "incomplete_b
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How patient a client is. Every request of this package may be repeated, so all of them are."""
+    """How patient a client is."""
 
     first_s: float = 0.3  # the first wait; each further one may be twice as long
     longest_s: float = 10.0
@@ -72,7 +72,10 @@ def send(request: Request, policy: RetryPolicy) -> Steps[Reply]:
 def wait_after(answer: Reply | Broken, request: Request, patience: Patience) -> float:
     """Seconds until a failed request is worth sending again; raises what it failed with when it is not."""
     if isinstance(answer, Broken):
-        return patience.next_wait(ConnectionLost(f"{request.method} {request.path}: {answer.reason}"))
+        lost = ConnectionLost(f"{request.method} {request.path}: {answer.reason}")
+        if answer.sent and not request.repeatable:
+            raise ConnectionLost(f"{lost}; it may have been done: look before you ask again")
+        return patience.next_wait(lost)
     refusal = read_refusal(answer)
     if answer.status not in PASSING and refusal.code not in PASSING_CODES:
         raise refusal

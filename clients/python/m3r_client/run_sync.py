@@ -151,7 +151,8 @@ def timeouts(request: Request) -> httpx.Timeout:
 
 def broken(error: httpx.HTTPError) -> Broken:
     """Say what broke."""
-    return Broken(f"{type(error).__name__}: {error}".rstrip(": "))
+    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+    return Broken(f"{type(error).__name__}: {error}".rstrip(": "), sent=not unsent)
 
 
 def lower(headers: httpx.Headers) -> dict[str, str]:

@@ -20,8 +20,9 @@ class Request:
     path: str  # below the service's URL, "/v1/…"
     params: Mapping[str, str | int | float] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     silence_s: float = 60.0  # how long nothing may come
+    repeatable: bool = True  # sent again also when nobody knows whether it has arrived
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class Broken:
-    """The connection failed: nobody knows what of the request has arrived."""
+    """The connection failed; `sent`: nobody knows what of the request has arrived."""
 
     reason: str
+    sent: bool = True
 
 
 Step = Request | Open | Read | Pause | Work | Together | Emit

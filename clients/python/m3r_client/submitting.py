@@ -31,6 +31,7 @@ class Wishes:
     labels: Mapping[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
     strict_images: bool = False
+    webhook: Mapping[str, Any] | None = field(default=None, repr=False)  # {"url", "secret", "events"}; docs/webhooks.md
     more: Mapping[str, Any] = field(default_factory=dict)  # fields of the request that this client does not know
 
     def as_json(self, capture_id: str) -> dict[str, Any]:
@@ -44,7 +45,8 @@ class Wishes:
             "strict_images": self.strict_images,
             **self.more,
         }
-        return body if self.deadline_s is None else {**body, "deadline_s": self.deadline_s}
+        later = {"deadline_s": self.deadline_s, "webhook": self.webhook}
+        return {**body, **{name: value for name, value in later.items() if value is not None}}
 
     def key_for(self, capture_id: str) -> str:
         """An idempotency key that a process which was killed and begins anew makes again: the job it may have made is found."""
