@@ -17,6 +17,10 @@ from m3r.main import app
 from services.adapters.directory import DirectoryStore
 from services.adapters.key_store import KeyStore
 from services.adapters.link_secrets import LinkSecrets
+from services.adapters.settings import Settings
+from services.api import keyring
+from tests.services.api_stand import open_api
+from tests.services.service_stand import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,6 +153,21 @@ def test_rotated_secrets_sign_from_then_on(folder: Path) -> None:
     assert [secret.id for secret in secrets.all()][1:] == [first.id]
     assert run("rotate-links", "--now").exit_code == 0
     assert len(secrets.all()) == 1
+
+
+def test_a_server_that_runs_goes_by_what_was_typed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "FRESH_S", 0.2)
+    monkeypatch.setenv("M3R_STORE", settings.store)
+    with open_api(settings) as api:
+        assert api.http.get("/v1/info").status_code == 200
+        key = run("create", "--tenant", "fleet").stdout.strip()
+        wait_for(lambda: api.http.get("/v1/info").status_code == 401, 5, "the end of the open service")
+        api.http.headers["Authorization"] = f"Bearer {key}"
+        assert api.http.post("/v1/captures").status_code == 201
+        run("tenant", "fleet", "--rate", "write=1/hour")
+        wait_for(lambda: api.http.post("/v1/captures").status_code == 429, 5, "the rate")
+        run("revoke", run("list").stdout.split()[0])
+        wait_for(lambda: api.http.get("/v1/info").status_code == 401, 5, "the revocation")
 
 
 def test_the_command_never_loads_torch() -> None:
