@@ -11,7 +11,7 @@ from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectStore
 from services.adapters.settings import Settings
 from services.contract.ids import is_id
-from services.contract.keys import CAPTURES_PREFIX, capture_prefix
+from services.contract.keys import CAPTURES_PREFIX, TOMBSTONES_PREFIX, capture_prefix
 
 SWEEP_EVERY_S = 3600
 
@@ -43,6 +43,9 @@ def sweep_captures(store: JobStore, objects: ObjectStore, settings: Settings) ->
         if made_at(capture_id) + timedelta(hours=settings.capture_expiry_h) < store.now():
             objects.delete_prefix(capture_prefix(capture_id))
             removed += 1
+    for capture_id in objects.list_folders(TOMBSTONES_PREFIX):
+        if not is_id("cap", capture_id) or _forgettable(capture_id, settings) < store.now():
+            objects.delete_prefix(f"{TOMBSTONES_PREFIX}{capture_id}/")
     return removed
 
 
@@ -56,6 +59,11 @@ def keep_until_expiry(capture_id: str, store: JobStore, objects: ObjectStore) ->
 def made_at(capture_id: str) -> datetime:
     """When an id was made (the first 48 bits of a UUIDv7 are milliseconds)."""
     return datetime.fromtimestamp((uuid.UUID(capture_id.partition("_")[2]).int >> 80) / 1000, UTC)
+
+
+def _forgettable(capture_id: str, settings: Settings) -> datetime:
+    """When a deleted capture need not be answered with 410 any more: as if it had been deleted at its expiry."""
+    return made_at(capture_id) + timedelta(hours=settings.capture_expiry_h, days=settings.tombstone_days)
 
 
 def _end(capture_id: str, captures: CaptureStore, store: JobStore) -> int:

@@ -21,7 +21,7 @@ from services.adapters.job_scripts import to_ms
 from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectNotFound, ObjectStore
 from services.contract import keys
-from services.contract.captures import CaptureRecord
+from services.contract.captures import CaptureRecord, CaptureTombstone
 from services.contract.ids import new_id
 from services.contract.jobs import ImageInput
 
@@ -126,12 +126,18 @@ class CaptureStore:
         return answer
 
     def remove(self, capture_id: str) -> None:
-        """Remove the photographs of a capture that was marked as deleted."""
+        """Remove the photographs of a capture that was marked as deleted; first it is written down that it was."""
+        state = self._read(capture_id)
+        if state is not None and state.deleted_at is not None:
+            tombstone = CaptureTombstone(record=state.record, deleted_at=state.deleted_at)
+            self._objects.put(keys.capture_tombstone(capture_id), tombstone.model_dump_json().encode(), "application/json")
         self._objects.delete_prefix(keys.capture_prefix(capture_id))
         self._store.unmark("captures", capture_id)
 
     def restore(self, capture_id: str) -> bool:
         """Put back from the object store what Redis does not know; False when there is no such capture."""
+        if self._restore_tombstone(capture_id):
+            return True
         try:
             record = CaptureRecord.model_validate_json(self._objects.read(keys.capture_document(capture_id)))
         except (ObjectNotFound, ValidationError):
@@ -149,6 +155,19 @@ class CaptureStore:
         pipe.hset(self._key(record.id), mapping=facts)
         pipe.zadd(self._store.prefix + "captures", {record.id: to_ms(record.expires_at)})
         pipe.execute()
+
+    def _restore_tombstone(self, capture_id: str) -> bool:
+        try:
+            tombstone = CaptureTombstone.model_validate_json(self._objects.read(keys.capture_tombstone(capture_id)))
+        except (ObjectNotFound, ValidationError):
+            return False
+        facts = {"doc": tombstone.record.model_dump_json(), "deleted_at": to_ms(tombstone.deleted_at)}
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(self._key(capture_id), mapping=facts)
+        pipe.expire(self._key(capture_id), timedelta(days=self._settings.tombstone_days))
+        pipe.zadd(self._store.prefix + "captures", {capture_id: facts["deleted_at"]})  # its removal may have been cut off
+        pipe.execute()
+        return True
 
     def _read(self, capture_id: str) -> CaptureState | None:
         pipe = self._redis.pipeline(transaction=True)

@@ -22,6 +22,13 @@ class CaptureRecord(Model):
     frozen_at: datetime | None = None  # a job was made of it; it takes no more photographs
 
 
+class CaptureTombstone(Model):
+    """What is left of a capture that was deleted."""
+
+    record: CaptureRecord
+    deleted_at: datetime
+
+
 class CaptureLimits(Model):
     """What a capture takes."""
 

@@ -20,6 +20,14 @@ def capture_document(capture_id: str) -> str:
     return f"captures/{capture_id}/capture.json"
 
 
+TOMBSTONES_PREFIX = "deleted/captures/"
+
+
+def capture_tombstone(capture_id: str) -> str:
+    """That a capture was deleted; it outlives Redis and the capture's folder."""
+    return f"deleted/captures/{capture_id}/capture.json"
+
+
 def capture_entries_prefix(capture_id: str) -> str:
     """What is known of a capture's photographs, one small document each."""
     return f"captures/{capture_id}/entries/"

@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from services.adapters.capture_reaping import reap_captures, sweep_captures
 from services.adapters.embedded import EmbeddedRedis
 from services.adapters.job_documents import JobDocuments
 from services.adapters.reaper import recover_from_restart
 from services.contract.jobs import JobResult, Metrics, Quality, Scale
-from services.contract.keys import capture_image
+from services.contract.keys import TOMBSTONES_PREFIX, capture_image
 from services.contract.states import JobStatus
 from tests.services.api_stand import Api, assert_problem, open_api
 from tests.services.bad_files import photo
@@ -119,6 +120,28 @@ def test_the_first_request_afterwards_knows_what_there_is(mortal: tuple[Api, Emb
     if status == 409:
         assert api.objects.read(capture_image(capture, "photo_0.jpg")) == photo(0)
         assert api.job(job)["status"] == "queued"
+
+
+def test_a_deleted_capture_stays_deleted_and_its_removal_goes_on(mortal: tuple[Api, EmbeddedRedis]) -> None:
+    api, server = mortal
+    deleted, cut_off = filled(api), filled(api)
+    assert api.http.delete(f"/v1/captures/{deleted}").status_code == 204
+    names = [entry.key for entry in api.objects.list(f"captures/{cut_off}/")]
+    kept = {key: api.objects.read(key) for key in names}
+    assert api.http.delete(f"/v1/captures/{cut_off}").status_code == 204
+    for key, data in kept.items():  # as if the API had died before it removed them
+        api.objects.put(key, data)
+    lose_everything(server)
+    for capture in (deleted, cut_off):
+        assert_problem(api.http.get(f"/v1/captures/{capture}"), 410, "gone")
+        assert_problem(put(api, capture, "new.jpg", photo(5)), 410, "gone")
+    assert recover_from_restart(api.store, JobDocuments(api.store, api.objects)) == 0
+    reap_captures(api.store, api.objects, api.settings)
+    assert api.stored("captures/") == []
+    later = api.settings.model_copy(update={"tombstone_days": 0.0, "capture_expiry_h": 0.0})
+    assert len(api.stored(TOMBSTONES_PREFIX)) == 2
+    sweep_captures(api.store, api.objects, later)
+    assert api.stored(TOMBSTONES_PREFIX) == []
 
 
 def test_while_the_records_cannot_be_put_back_lists_are_refused_not_short(
