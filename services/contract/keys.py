@@ -127,6 +127,11 @@ def capture_task(capture_id: str) -> str:
     return f"captures/{capture_id}/nodeodm/task.json"
 
 
+def capture_task_job(capture_id: str) -> str:
+    """The id of the newest job of such a task."""
+    return f"captures/{capture_id}/nodeodm/job.txt"
+
+
 def capture_unread_prefix(capture_id: str) -> str:
     """Names of files that came over NodeODM's protocol and mean nothing here, one empty object each."""
     return f"captures/{capture_id}/nodeodm/unread/"

@@ -1,7 +1,8 @@
 """What a task is, but for its photographs (they are in a capture) and its work (a job): written once, when it is begun.
 
 The capture's id follows from the tenant and the task's UUID, so that nothing has to be looked up, and one tenant's UUIDs mean
-nothing to another. Of the jobs made of the capture the newest is the task's.
+nothing to another. Of the jobs made of the capture the newest is the task's; its id is noted beside the document too, for the
+time in which a Redis that has lost its data does not know the capture's jobs yet.
 """
 
 from __future__ import annotations
@@ -76,3 +77,16 @@ def read_task(objects: ObjectStore, tenant: str, task: str) -> TaskDocument | No
         return TaskDocument.model_validate_json(objects.read(keys.capture_task(capture_id_of(tenant, task))))
     except (ObjectNotFound, ValidationError):
         return None
+
+
+def note_job(objects: ObjectStore, capture_id: str, job_id: str) -> None:
+    """Note the newest job of a task. Blocks."""
+    objects.put(keys.capture_task_job(capture_id), job_id.encode(), "text/plain")
+
+
+def noted_job(objects: ObjectStore, capture_id: str) -> list[str]:
+    """The job that was noted, if one was. Blocks."""
+    try:
+        return [objects.read(keys.capture_task_job(capture_id)).decode()]
+    except ObjectNotFound:
+        return []

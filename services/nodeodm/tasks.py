@@ -12,7 +12,6 @@ from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from services.adapters.capture_store import CaptureState
 from services.adapters.objects import ObjectStoreError
 from services.api.acceptance import Accepted
 from services.api.auth import Caller
@@ -39,6 +38,8 @@ from services.nodeodm.task_document import (
     TaskDocument,
     TaskOption,
     capture_id_of,
+    note_job,
+    noted_job,
     read_task,
     read_uuid,
     task_exists,
@@ -95,9 +96,8 @@ async def _read_wishes(uuid: str, fields: Fields, services: Services, tenant: st
 
 async def find_task(uuid: str, services: Services, caller: Caller) -> Task:
     """Find a task that the caller may see; raises ProblemError."""
-    document, state = await to_thread.run_sync(_read, services, caller.tenant, uuid, limiter=services.store_threads)
-    job = await find_job(services, caller, max(state.jobs)) if state.jobs else None
-    return Task(document, state.record.id, job)
+    task, jobs = await to_thread.run_sync(_read, services, caller.tenant, uuid, limiter=services.store_threads)
+    return replace(task, job=await find_job(services, caller, max(jobs))) if jobs else task
 
 
 async def find_started_task(uuid: str, services: Services, caller: Caller) -> tuple[Task, JobSnapshot]:
@@ -149,7 +149,10 @@ async def _submit(task: Task, options: list[TaskOption], key: str, request: Requ
     async def read(_: PhotoStore) -> CaptureSubmission:
         return CaptureSubmission(task.capture_id, wanted, services, tenant, request.state.request_id)
 
-    async def respond(_: Accepted) -> Response:
+    async def respond(accepted: Accepted) -> Response:
+        with contextlib.suppress(ObjectStoreError):  # the job is accepted; the note is for a time that hardly comes
+            job_id = accepted.record.id
+            await to_thread.run_sync(note_job, services.objects, task.capture_id, job_id, limiter=services.store_threads)
         return JSONResponse({"uuid": task.document.uuid})
 
     return await submit(services, tenant, key, read, respond, respond)
@@ -194,7 +197,8 @@ def _create(services: Services, tenant: str, task: TaskDocument) -> None:
         raise
 
 
-def _read(services: Services, tenant: str, uuid: str) -> tuple[TaskDocument, CaptureState]:
+def _read(services: Services, tenant: str, uuid: str) -> tuple[Task, list[str]]:
+    """Read a task and the ids of its jobs."""
     capture_id = capture_id_of(tenant, read_uuid(uuid))
     try:
         state = find_capture(services.captures, tenant, capture_id)
@@ -203,7 +207,8 @@ def _read(services: Services, tenant: str, uuid: str) -> tuple[TaskDocument, Cap
     document = read_task(services.objects, tenant, read_uuid(uuid))
     if document is None:
         raise _no_task(uuid)
-    return document, state
+    jobs = state.jobs or (noted_job(services.objects, capture_id) if state.frozen else [])
+    return Task(document, capture_id, None), jobs
 
 
 def _delete(services: Services, capture_id: str) -> None:

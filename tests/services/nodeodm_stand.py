@@ -71,7 +71,9 @@ def working(settings: Settings, files: dict[str, bytes], api: Api, pause_s: floa
 
     thread = threading.Thread(target=work)
     thread.start()
-    yield
-    stop.set()
-    thread.join()
-    store.redis.close()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        store.redis.close()

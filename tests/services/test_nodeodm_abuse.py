@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import uuid
 from collections.abc import Iterator
@@ -104,6 +105,37 @@ def test_abuse_is_refused_in_the_error_form(nodeodm: NodeOdm, method: str, path:
     answer = nodeodm.http.request(method, path, **body)
     assert_error(answer, 200, 404, 405)
     assert answer.headers["x-request-id"].startswith("req_")
+
+
+def test_requests_made_at_random_are_answered_in_the_form(nodeodm: NodeOdm) -> None:
+    draw = random.Random(7)
+    task = begin(nodeodm.http)
+    words = ["task", "new", "init", "upload", "commit", "info", "output", "list", "cancel", "remove", "restart", "download", task]
+    words += [UNKNOWN, "all.zip", "%2e%2e", "%00", "\u00fc", "-1", "options", "auth", "info%3Ftoken=x", "a" * 3000]
+    kinds = [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=b",
+        "multipart/form-data",
+        "x/y",
+    ]
+    bodies = [b"", b"{}", b'{"uuid": 1}', b"uuid=" + task.encode(), b"--b\r\n\r\n", b"--b--\r\n", b"\xff" * 50, b'{"a":' * 5000]
+    bodies += [b'--b\r\nContent-Disposition: form-data; name="images"; filename="\xff/..\x00"\r\n\r\nx\r\n--b--\r\n']
+    for _ in range(400):
+        path = "/" + "/".join(draw.choice(words) for _ in range(draw.randint(0, 4)))
+        query = draw.choice(["", "?token=\u00e9", "?line=x", "?with_output=1&with_output=2", "?token=a&token=b"])
+        answer = nodeodm.http.request(
+            draw.choice(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"]),
+            path + query,
+            content=draw.choice(bodies),
+            headers={
+                "Content-Type": draw.choice(kinds),
+                "set-uuid": draw.choice(["", "x", str(uuid.UUID(int=draw.getrandbits(128)))]),
+            },
+        )
+        assert answer.status_code < 500, (path, answer.text)
+        if answer.status_code >= 400 and answer.request.method != "HEAD":
+            assert_error(answer, answer.status_code)
 
 
 def test_uploads_that_are_wrong_leave_the_task_as_it_was(nodeodm: NodeOdm) -> None:

@@ -18,6 +18,8 @@ from pyodm.exceptions import NodeResponseError, TaskFailedError
 from pyodm.types import TaskStatus
 
 from services.adapters.embedded import free_port
+from services.adapters.job_documents import JobDocuments
+from services.adapters.job_store import JobStore
 from services.adapters.settings import Settings
 from tests.services.api_stand import good_photos
 from tests.services.bad_files import text_as_photo
@@ -181,6 +183,29 @@ def test_two_clients_at_once_do_not_mix(nodeodm: NodeOdm, settings: Settings, ph
     assert {path.name for path in (tmp_path / "0").iterdir()} == set(FILES)
 
 
+def test_a_task_survives_restarts_and_a_redis_that_lost_everything(settings: Settings, photos: list[str], tmp_path: Path) -> None:
+    with open_nodeodm(settings) as before:
+        begun = before.http.post("/task/new/init", files={"name": (None, "begun")}).json()["uuid"]
+        done = Node("127.0.0.1", before.port).create_task(photos[:2], name="done").uuid
+        with working(settings, FILES, before.api):
+            Node("127.0.0.1", before.port).get_task(done).wait_for_completion(interval=0)
+        (record,) = before.api.store.list("default")[0]
+        JobDocuments(before.api.store, before.api.objects).write(record.id)  # as a worker does at the end
+    lost = JobStore(settings).redis
+    for key in lost.scan_iter(match=settings.key_prefix + "*"):
+        lost.delete(key)
+    with open_nodeodm(settings) as after:
+        node = Node("127.0.0.1", after.port)
+        info = node.get_task(done).info()
+        assert (info.name, info.status, info.images_count) == ("done", TaskStatus.COMPLETED, 2)
+        node.get_task(done).download_assets(str(tmp_path / "assets"))
+        assert (tmp_path / "assets" / "scene.ply").read_bytes() == FILES["scene.ply"]
+        image = {"images": ("a.jpg", Path(photos[0]).read_bytes())}
+        assert after.http.post(f"/task/new/upload/{begun}", files=image).json() == {"success": True}
+        assert after.http.post(f"/task/new/commit/{begun}").json() == {"uuid": begun}
+        assert node.get_task(begun).info().status is TaskStatus.QUEUED
+
+
 def test_a_uuid_is_used_once(node: Node, photos: list[str]) -> None:
     chosen = str(uuid.uuid4())
     task = node.create_task(photos[:1], task_uuid=chosen)
@@ -243,6 +268,7 @@ def test_tokens_are_the_services_keys(redis_server: Any, tmp_path: Path, photos:
         assert Node("127.0.0.1", opened.port, "m3r_good").get_task(task.uuid).remove() is True
 
 
+@pytest.mark.slow
 def test_m3r_serve_answers_both_ports_and_ends_when_told(photos: list[str], tmp_path: Path) -> None:
     port, ready = free_port(), tmp_path / "url"
     command = [sys.executable, "-m", "m3r", "serve", "--port", "0", "--data", str(tmp_path / "data"), "--no-localisation"]
