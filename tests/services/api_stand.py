@@ -84,7 +84,7 @@ class Api:
         token = self.claim(job_id)
         return self.commit(job_id, token, files or {"scene.ply": b"ply\n" * 1000, "poses.json": b'{"schema_version": 1}'})
 
-    def commit(self, job_id: str, token: str, files: dict[str, bytes]) -> JobResult:
+    def commit(self, job_id: str, token: str, files: dict[str, bytes], quality: Quality | None = None, **told: Any) -> JobResult:
         """Write results and publish them."""
         for name, data in files.items():
             self.objects.put(keys.artifact(job_id, token, name), data)
@@ -95,8 +95,9 @@ class Api:
                 for n, d in files.items()
             ],
             scale=Scale(metric=True, source="network"),
-            quality=Quality(verdict="good"),
+            quality=quality or Quality(verdict="good"),
             metrics=Metrics(compute_s=1.5, images_used=2, images_total=2),
+            **told,
         )
         assert self.store.commit(job_id, token, result)
         return result

@@ -21,6 +21,8 @@ export class Draft {
     this.onTurn = onTurn;
     /** @type {Uploads | null} */
     this.uploads = null;
+    /** @type {Promise<void> | null} a capture is being made */
+    this.opening = null;
     /** @type {Map<string, PhotoTile>} by the photo's name */
     this.tiles = new Map();
     /** @type {Set<string>} names the capture has */
@@ -58,7 +60,9 @@ export class Draft {
       this.begin(capture);
       const files = await keptFiles(captureId);
       const missing = await missingFrom(files, capture.images);
-      if (capture.images.length + missing.length) this.send(missing);
+      this.show(missing);
+      this.uploads?.add(missing);
+      this.update();
     } catch (error) {
       if (error instanceof ProblemError && GONE.has(error.status)) await forgetDraft();
       else throw error;
@@ -67,15 +71,21 @@ export class Draft {
 
   /** @param {File[]} files */
   async add(files) {
-    if (!this.uploads) {
-      const capture = await call('POST', 'v1/captures');
-      keepCapture(capture.id);
-      this.begin(capture);
-    }
+    this.opening ??= this.uploads ? Promise.resolve() : this.create(); // one capture, however fast photos are chosen
+    await this.opening.finally(() => (this.opening = null));
+    const uploads = this.uploads;
+    if (!uploads) return;
     const named = nameFiles(files, [...this.tiles.keys()]);
-    const uploads = /** @type {Uploads} */ (this.uploads);
+    this.show(named);
     await keepFiles(uploads.captureId, named);
-    this.send(named);
+    uploads.add(named);
+    this.update();
+  }
+
+  async create() {
+    const capture = await call('POST', 'v1/captures');
+    keepCapture(capture.id);
+    this.begin(capture);
   }
 
   /** @param {any} capture */
@@ -93,15 +103,13 @@ export class Draft {
   }
 
   /** @param {{ name: string, file: File }[]} named */
-  send(named) {
+  show(named) {
     for (const { name, file } of named) {
       this.stored.delete(name);
       const tile = this.tiles.get(name) ?? new PhotoTile(name);
       tile.showFile(file);
       this.hang(tile);
     }
-    this.uploads?.add(named);
-    this.update();
   }
 
   /** @param {PhotoTile} tile */

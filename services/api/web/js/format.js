@@ -35,7 +35,7 @@ export function formatSeconds(seconds) {
 
 /** @param {number} count */
 export function formatCount(count) {
-  if (count < 10000) return String(count).replace(/\B(?=(\d{3})+$)/g, ' ');
+  if (count < 10000) return String(count).replace(/\B(?=(\d{3})+$)/g, '\u202f');
   if (count < 999500) return `${Math.round(count / 1000)} thousand`;
   return `${(count / 1e6).toFixed(1)} million`;
 }

@@ -12,7 +12,7 @@ const FIELD_OF_VIEW = 45; // degrees across the shorter side
 const STILL_PX = 6; // a finger that moves less has tapped
 const LIFT = 0.35; // of the way back: how far above the cameras the whole scene is seen from
 const NEAR = 2.2; // radii: the bulk fills the screen
-const FAR = 6; // radii: a camera farther off does not make the scene a speck
+const FAR = 9; // radii: a camera farther off does not make the scene a speck
 const SHARPEST = 2; // screen pixels per CSS pixel beyond which nobody sees a difference
 
 /** Say whether this browser can draw in three dimensions. */
