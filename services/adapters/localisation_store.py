@@ -2,6 +2,7 @@
 
     reference:<id>, map:<id>                  the record             references, maps      ids by the end of their retention (ms)
     references:<tenant>, maps:<tenant>        a tenant's ids         localisation:chores   background work by when it may be taken
+    references:<tenant>:bytes, maps:…:bytes   id -> bytes it keeps, for the tenant's quota
     localisation:tries                        how often a piece of background work was taken
 
 What Redis has lost is read from the object store again.
@@ -51,15 +52,15 @@ class RecordKind(Generic[R]):
         return f"{self.name}:{record.id}" if not isinstance(record, MapRecord) or record.status == "building" else ""
 
 
-REFERENCES = RecordKind("reference", "ref", ReferenceRecord, keys.REFERENCES_PREFIX)
-MAPS = RecordKind("map", "map", MapRecord, keys.MAPS_PREFIX)
+REFERENCES: RecordKind[ReferenceRecord] = RecordKind("reference", "ref", ReferenceRecord, keys.REFERENCES_PREFIX)
+MAPS: RecordKind[MapRecord] = RecordKind("map", "map", MapRecord, keys.MAPS_PREFIX)
 
 
 class RecordStore(Generic[R]):
     """The records of one kind. Raises ObjectStoreError and redis.RedisError."""
 
     def __init__(self, kind: RecordKind[R], settings: Settings, client: Client, objects: ObjectStore) -> None:
-        self.kind = kind
+        self.kind: RecordKind[R] = kind
         self._redis = client
         self._objects = objects
         self._prefix = settings.key_prefix
@@ -81,9 +82,12 @@ class RecordStore(Generic[R]):
         if not is_id(self.kind.prefix, record_id):
             return None
         document = self._redis.get(f"{self._prefix}{self.kind.name}:{record_id}")
-        return self.kind.model.model_validate_json(document) if document else self.restore(record_id)
+        if not document:
+            return self.restore(record_id)
+        record: R = self.kind.model.model_validate_json(document)
+        return record
 
-    def list(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[R], str | None]:
+    def page(self, tenant: str, cursor: str | None, limit: int) -> tuple[list[R], str | None]:
         """List a tenant's records, newest first, and the cursor of the next page."""
         newest = f"({cursor}" if cursor else "+"
         ids = self._redis.zrevrangebylex(f"{self._prefix}{self.kind.name}s:{tenant}", newest, "-", 0, limit)
@@ -95,6 +99,7 @@ class RecordStore(Generic[R]):
         document, key = record.model_dump_json(), f"{self._prefix}{self.kind.name}:{record.id}"
         if self._redis.set(key, document, xx=True) is None:
             return False
+        self._redis.hset(f"{self._prefix}{self.kind.name}s:{record.tenant}:bytes", record.id, weigh(record))
         self._objects.put(self.kind.document(record.id), document.encode(), "application/json")
         if self._redis.exists(key):
             return True
@@ -108,6 +113,7 @@ class RecordStore(Generic[R]):
         pipe.delete(f"{self._prefix}{self.kind.name}:{record.id}")
         pipe.zrem(f"{self._prefix}{self.kind.name}s:{record.tenant}", record.id)
         pipe.zrem(f"{self._prefix}{self.kind.name}s", record.id)
+        pipe.hdel(f"{self._prefix}{self.kind.name}s:{record.tenant}:bytes", record.id)
         pipe.zrem(f"{self._prefix}localisation:chores", f"{self.kind.name}:{record.id}")
         pipe.hdel(f"{self._prefix}localisation:tries", f"{self.kind.name}:{record.id}")
         pipe.execute()
@@ -135,7 +141,12 @@ class RecordStore(Generic[R]):
             self._scripts["enter"] = self._redis.register_script(script("localisation_enter"))
         facts: list[Any] = [self._prefix, self.kind.name, record.id, record.tenant, record.model_dump_json()]
         expiry, most = to_ms(record.retention_until), "" if limit is None else limit
-        return bool(self._scripts["enter"](args=[*facts, expiry, most, self.kind.chore(record)]) == "entered")
+        return bool(self._scripts["enter"](args=[*facts, expiry, most, self.kind.chore(record), weigh(record)]) == "entered")
+
+
+def weigh(record: ReferenceRecord | MapRecord) -> int:
+    """Bytes that a record keeps in the object store, its encodings left out."""
+    return record.image.bytes if isinstance(record, ReferenceRecord) else sum(file.bytes for file in record.files)
 
 
 async def read_records(kind: RecordKind[R], ids: list[str], client: AsyncClient, settings: Settings) -> list[R | None]:

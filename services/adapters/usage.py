@@ -52,7 +52,14 @@ class UsageMeter:
             photos = {job.capture_id: (job.photos, job.photo_bytes) for job in jobs.values()}  # several jobs share a capture
             photos |= {capture: kept for capture, kept in self._read_captures(tenant) if capture not in photos}
         results = sum(job.result_bytes for job in jobs.values())
-        return Usage(sum(count for count, _ in photos.values()), results + sum(size for _, size in photos.values()))
+        references, kept = self._read_localisation(tenant)
+        count = sum(count for count, _ in photos.values()) + references
+        return Usage(count, results + sum(size for _, size in photos.values()) + kept)
+
+    def _read_localisation(self, tenant: str) -> tuple[int, int]:
+        """References, and bytes of references and maps."""
+        references, maps = self._each("HVALS", [f"references:{tenant}:bytes", f"maps:{tenant}:bytes"])
+        return len(references), sum(map(int, [*references, *maps]))
 
     def _read_jobs(self, tenant: str) -> dict[str, _Job]:
         known, found = self._jobs.get(tenant, {}), dict[str, _Job]()

@@ -42,6 +42,8 @@ BEAT_S = 1.0
 TAKE_BLOCK_MS = 1_000
 TAKE_OVER_EVERY_S = 1.0
 REDIS_PAUSE_S = 0.3
+STUCK_AFTER_S = 30.0  # beyond the longest deadline there is: an engine that still works on a batch then never ends
+STUCK_EXIT = 75
 PACE_WEIGHT = 0.2  # of the newest batch in the moving average
 DEVICE_FAULT_EXIT = 70
 
@@ -57,6 +59,7 @@ class LocalisationWorker:
         self._registry = WorkerRegistry(settings, self._store.redis)
         self._stop = threading.Event()
         self._pace_ms = 0.0
+        self._busy_since: float | None = None
         self._engine: LocalisationEngine | None = None
         self._gate = QueryGate()
         self._started_at = datetime.now().astimezone()
@@ -132,20 +135,32 @@ class LocalisationWorker:
     def _answer(self, answering: QueryAnswering, queries: list[WaitingQuery]) -> None:
         if not queries:
             return
-        started = time.perf_counter()
-        with self._gate.answering():
-            worked = answering.answer(queries)
+        started = self._busy_since = time.perf_counter()
+        try:
+            with self._gate.answering():
+                worked = answering.answer(queries)
+        finally:
+            self._busy_since = None
         if worked:
             each = 1000 * (time.perf_counter() - started) / worked
             self._pace_ms += PACE_WEIGHT * (each - self._pace_ms)
 
     def _beat(self) -> None:
         while not self._stop.is_set():
+            self._end_if_stuck()
             with contextlib.suppress(redis.RedisError):
                 if self._engine is not None:
                     self._queue.beat(self._pace_ms)
                 self._registry.beat(self._status())
             self._stop.wait(BEAT_S)
+
+    def _end_if_stuck(self) -> None:
+        """An engine that hangs holds every query up; whoever started this process starts another."""
+        since, limit_s = self._busy_since, self._settings.localisation_max_deadline_ms / 1000 + STUCK_AFTER_S
+        if since is not None and time.perf_counter() - since > limit_s:
+            log.error("the engine works on one batch for more than %.0f s; this process ends", limit_s)
+            logging.shutdown()
+            os._exit(STUCK_EXIT)
 
     def _status(self) -> WorkerStatus:
         host, _, pid = self.name.rpartition("/")

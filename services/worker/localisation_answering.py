@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from services.adapters.localisation_queue import LoadedQuery, QueryQueue, WaitingQuery
 from services.contract.localisation import (
@@ -210,7 +209,7 @@ def _priors(message: QueryMessage) -> list[Prior | None]:
     return [prior if prior is not None and prior.map_id in (None, record.id) else None for record in message.maps]
 
 
-def _name_used(which: Any, message: QueryMessage) -> str:
+def _name_used(which: int | str, message: QueryMessage) -> str:
     if isinstance(which, str):
         return which
     reference = message.references[which]

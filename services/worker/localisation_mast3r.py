@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from mast3r_engine.localisation import (
 )
 from mast3r_engine.localisation.fingerprint import network_fingerprint
 from mast3r_engine.localisation.reference import encode_photographs
+from mast3r_engine.network import GraphedNetwork
 from mast3r_engine.predictions import Encoded, PairNetwork, ViewPrediction
 from services.adapters.settings import Settings
 from services.contract.localisation import CameraIntrinsics, Prior
@@ -54,10 +56,16 @@ WARM_UP_SIZE = (640, 480)
 class Mast3rLocalisation:
     """A network, kept across queries."""
 
-    def __init__(self, net: PairNetwork, name: str) -> None:
+    def __init__(self, net: PairNetwork, name: str, graphed: GraphedNetwork | None = None) -> None:
+        """`graphed` records the same network's calls: queries use it, one thread at a time, since its buffers are shared."""
         self.name = name
         self.fingerprint = network_fingerprint(net)
-        self._net = net
+        self._plain = net
+        self._net: PairNetwork = net
+        self._lock = threading.Lock()
+        if graphed is not None:
+            graphed.fingerprint = self.fingerprint  # type: ignore[assignment]
+            self._net = graphed
 
     def warm_up(self) -> None:
         """Localise noise in noise."""
@@ -68,7 +76,8 @@ class Mast3rLocalisation:
     def encode(self, photos: Sequence[DecodedPhoto]) -> list[Reference]:
         """See `LocalisationEngine`; photographs of one size go through the network together."""
         cameras = [_camera(photo.intrinsics) for photo in photos]
-        encoded = encode_photographs([photo.image for photo in photos], self._net, None, cameras)
+        with self._lock:
+            encoded = encode_photographs([photo.image for photo in photos], self._net, None, cameras)
         return [replace(reference, name=photo.name) for reference, photo in zip(encoded, photos, strict=True)]
 
     def size_of(self, encoded: Reference) -> int:
@@ -91,7 +100,8 @@ class Mast3rLocalisation:
         """See `LocalisationEngine`."""
         poses = [reference.pose for reference in references]
         world = None if any(pose is None for pose in poses) else np.asarray(poses, np.float64)
-        found = localize(query, [each.encoded for each in references], self._net, reference_poses=world)
+        with self._lock:
+            found = localize(query, [each.encoded for each in references], self._net, reference_poses=world)
         return _describe_pair(found)
 
     def freeze(self, scene: SceneToFreeze, folder: Path, give_way: Callable[[], None]) -> FrozenMap:
@@ -101,7 +111,7 @@ class Mast3rLocalisation:
         reconstruction = load_scene(scene.state)
         paths = {photo.name: photo.path for photo in scene.photos}
         world = json.loads(scene.poses.read_text()).get("world")
-        net = _GivesWay(self._net, self.fingerprint, give_way)
+        net = _GivesWay(self._plain, self.fingerprint, give_way)
         frozen = freeze_map(reconstruction, [paths[name] for name in reconstruction.names], net, frame=world)
         (folder / MAP_FILE).write_bytes(map_to_bytes(frozen))
         return FrozenMap(len(frozen.photos), frozen.metric, _scale_source(frozen.metric))
@@ -112,7 +122,9 @@ class Mast3rLocalisation:
 
     def localize_in_maps(self, query: Reference, maps: Sequence[SceneMap], priors: Sequence[Prior | None]) -> Outcome:
         """See `LocalisationEngine`."""
-        return _describe_map_pose(localize_in_maps(query, maps, self._net, prior=[_prior(prior) for prior in priors]))
+        with self._lock:
+            found = localize_in_maps(query, maps, self._net, prior=[_prior(prior) for prior in priors])
+        return _describe_map_pose(found)
 
 
 class _GivesWay(torch.nn.Module):
@@ -120,17 +132,18 @@ class _GivesWay(torch.nn.Module):
 
     def __init__(self, net: PairNetwork, fingerprint: str, give_way: Callable[[], None]) -> None:
         super().__init__()
-        self._inner = net
+        self._inner = net  # registered, where it is a module: its device is found through this one's parameters
         self._give_way = give_way
+        self.supports_outputs = False  # `decode` takes no wishes here; freezing decodes nothing
         self.fingerprint = fingerprint
 
     def encode(self, images: torch.Tensor) -> Encoded:  # (B, 3, H, W)
         self._give_way()
         return self._inner.encode(images)
 
-    def decode(self, encoded_a: Encoded, encoded_b: Encoded, **wanted: Any) -> tuple[ViewPrediction, ViewPrediction]:
+    def decode(self, a: Encoded, b: Encoded) -> tuple[ViewPrediction, ViewPrediction]:
         self._give_way()
-        return self._inner.decode(encoded_a, encoded_b, **wanted)
+        return self._inner.decode(a, b)
 
     def __getattr__(self, name: str) -> Any:
         try:

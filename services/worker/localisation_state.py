@@ -22,16 +22,15 @@ VERSION = 1
 
 def save_scene(scene: Reconstruction, path: Path) -> None:
     """Write what freezing needs."""
+    medians = [_median(depth) for depth in scene.depth]
     facts = {
         "version": VERSION,
         "names": scene.names,
         "metric": scene.metric,
         "geometry": [asdict(geometry) for geometry in scene.geometry],
-        "medians": [_median(depth) for depth in scene.depth],
+        "medians": medians,
     }
-    depths = {
-        f"depth_{k}": (depth / median).astype(np.float16) for k, (depth, median) in enumerate(zip(scene.depth, facts["medians"]))
-    }
+    depths = {f"depth_{k}": (depth / median).astype(np.float16) for k, (depth, median) in enumerate(zip(scene.depth, medians))}
     with path.open("wb") as file:
         np.savez_compressed(
             file,

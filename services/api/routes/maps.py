@@ -60,6 +60,7 @@ async def create_map(wanted: MapRequest, request: Request, services: Wired, call
         created_at=now,
         retention_until=now + timedelta(days=services.settings.map_retention_days),
     )
+    await to_thread.run_sync(services.quotas.require_room, caller.tenant, 0, 0, limiter=services.store_threads)
     try:
         await to_thread.run_sync(services.maps.create, record, limit, limiter=services.store_threads)
     except LimitReached:
@@ -83,7 +84,7 @@ async def list_maps(
         raise invalid_field("/query/cursor", f"{cursor[:60]!r}; it must be a next_cursor of an earlier page")
 
     def read() -> MapPage:
-        records, following = services.maps.list(caller.tenant, cursor, limit)
+        records, following = services.maps.page(caller.tenant, cursor, limit)
         base = base_url(request)
         return MapPage(items=[view_map(each, base) for each in records], next_cursor=following)
 

@@ -110,7 +110,7 @@ async def list_references(
         raise invalid_field("/query/cursor", f"{cursor[:60]!r}; it must be a next_cursor of an earlier page")
 
     def read() -> ReferencePage:
-        records, following = services.references.list(caller.tenant, cursor, limit)
+        records, following = services.references.page(caller.tenant, cursor, limit)
         base = base_url(request)
         return ReferencePage(items=[view_reference(each, base, services.objects) for each in records], next_cursor=following)
 
@@ -154,6 +154,7 @@ def _keep(
     limit, objects = services.settings.max_kept_references, services.objects
     if services.references.count(caller.tenant) >= limit:
         raise _full(limit)
+    services.quotas.require_room(caller.tenant, 1, len(image))
     require_room(objects, services.settings, len(image))
     reference_id, now = new_id("ref"), datetime.now(UTC)
     name = safe_photo_name(facts.name or "") or reference_id
@@ -178,6 +179,7 @@ def _keep(
     except ObjectStoreError:
         _remove_quietly(services, reference_id)
         raise
+    services.quotas.add(caller.tenant, 1, len(image))
     return record
 
 
