@@ -62,4 +62,5 @@ $(VENV)/.worker: $(VENV)/.venv pyproject.toml constraints.txt | system
 
 $(VENV)/.dev: $(VENV)/.worker
 	@echo "installing the development tools"
+	@sh deploy/system-libraries.sh dev
 	@$(PIP) --editable '.[dev]' && touch $@
