@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.export.selection import ExportedView, exported_cloud, exported_views, nearest_colors
-from mast3r_engine.export.tracks import build_tracks
 from mast3r_engine.reconstruction import Reconstruction
+from mast3r_engine.tracks import build_tracks
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

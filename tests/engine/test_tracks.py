@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from mast3r_engine.correspondences import PairMatches
-from mast3r_engine.export import triangulation
-from mast3r_engine.export.track_joining import join_pixels
-from mast3r_engine.export.tracks import build_tracks
-from mast3r_engine.export.triangulation import Cameras, Observations, triangulate
 from mast3r_engine.reconstruction import Reconstruction
+from mast3r_engine.tracks import build_tracks, triangulation
+from mast3r_engine.tracks.joining import join_pixels
+from mast3r_engine.tracks.triangulation import Cameras, Observations, triangulate
 from tests.engine.exported_oracle import SCALE, oracle_scene
 from tests.engine.posed_room import distance_to_surface, to_room
 from tests.engine.room_reconstruction import room_reconstruction

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.correspondences import PairMatches
-from mast3r_engine.export.track_joining import join_pixels
-from mast3r_engine.export.triangulation import Cameras, Observations, triangulate
 from mast3r_engine.reconstruction import Reconstruction
+from mast3r_engine.tracks.joining import join_pixels
+from mast3r_engine.tracks.triangulation import Cameras, Observations, triangulate
 
 Floats = NDArray[np.float64]
 
@@ -31,36 +32,53 @@ class Tracks:
 
 
 def build_tracks(scene: Reconstruction) -> Tracks:
-    """Join `scene.matches` within the largest component.
+    """Join `scene.matches` within the largest component; see `join_tracks`."""
+    cameras = Cameras(scene.network_intrinsics, scene.cam2world)
+    seen, points = join_tracks(scene.matches, cameras, scene.component, scene.depth)
+    return _in_originals(seen, points, scene)
+
+
+def join_tracks(
+    matches: Sequence[PairMatches],
+    cameras: Cameras,
+    component: NDArray[np.int64],  # (N,)
+    depth: Sequence[NDArray[np.float32]],  # N of (h, w)
+) -> tuple[Observations, Floats]:  # and the points (T, 3)
+    """Join matches within the largest component.
 
     Matches that contradict the cameras or the depths are left out before joining, observations that contradict their point
     after it; of two pixels of one photograph in a track the one nearer to the point's projection stays.
     """
-    cameras = Cameras(scene.network_intrinsics, scene.cam2world)
-    seen = _join([agreeing(pair, scene, cameras) for pair in scene.matches], scene)
+    seen = _join([agreeing(pair, cameras, component, depth) for pair in matches], depth)
     for _ in range(2):
-        error = _errors(seen, triangulate(seen, cameras), cameras)
-        seen = _several(seen.keep(_best_per_image(seen, error) & (error <= MAX_ERROR)))
-    points = triangulate(seen, cameras)
-    return _in_originals(seen, points, scene)
+        error = reprojection_errors(seen, triangulate(seen, cameras), cameras)
+        seen = several(seen.keep(_best_per_image(seen, error) & (error <= MAX_ERROR)))
+    return seen, triangulate(seen, cameras)
 
 
-def agreeing(pair: PairMatches, scene: Reconstruction, cameras: Cameras) -> PairMatches:
+def agreeing(
+    pair: PairMatches, cameras: Cameras, component: NDArray[np.int64], depth: Sequence[NDArray[np.float32]]
+) -> PairMatches:
     """The matches of a pair of the largest component that cameras and depths confirm; none of other pairs."""
-    if scene.component[pair.i] != 0 or scene.component[pair.j] != 0 or len(pair) == 0:
+    if component[pair.i] != 0 or component[pair.j] != 0 or len(pair) == 0:
         return _take(pair, np.zeros(len(pair), bool))
-    near = _depth_error(pair.i, pair.xy_i, pair.j, pair.xy_j, scene, cameras) <= MAX_DEPTH_ERROR
-    near &= _depth_error(pair.j, pair.xy_j, pair.i, pair.xy_i, scene, cameras) <= MAX_DEPTH_ERROR
+    near = _depth_error(pair.i, pair.xy_i, pair.j, pair.xy_j, depth, cameras) <= MAX_DEPTH_ERROR
+    near &= _depth_error(pair.j, pair.xy_j, pair.i, pair.xy_i, depth, cameras) <= MAX_DEPTH_ERROR
     return _take(pair, near & (_sampson(pair, cameras) <= MAX_ERROR))
 
 
 def _depth_error(
-    a: int, xy_a: NDArray[np.int64], b: int, xy_b: NDArray[np.int64], scene: Reconstruction, cameras: Cameras
+    a: int,
+    xy_a: NDArray[np.int64],
+    b: int,
+    xy_b: NDArray[np.int64],
+    depth: Sequence[NDArray[np.float32]],
+    cameras: Cameras,
 ) -> Floats:  # (M,) as a fraction of the long edge of b
-    depth = scene.depth[a][xy_a[:, 1], xy_a[:, 0]].astype(np.float64)
-    points = cameras.lift(np.full(len(xy_a), a), xy_a.astype(np.float64), depth)
+    there = depth[a][xy_a[:, 1], xy_a[:, 0]].astype(np.float64)
+    points = cameras.lift(np.full(len(xy_a), a), xy_a.astype(np.float64), there)
     off = cameras.project(np.full(len(xy_a), b), points) - xy_b
-    distance = np.linalg.norm(off, axis=1) / max(scene.depth[b].shape)
+    distance = np.linalg.norm(off, axis=1) / max(depth[b].shape)
     known: Floats = np.nan_to_num(distance, nan=np.inf)
     return known
 
@@ -82,11 +100,11 @@ def _take(pair: PairMatches, chosen: NDArray[np.bool_]) -> PairMatches:
     return PairMatches(pair.i, pair.j, pair.xy_i[chosen], pair.xy_j[chosen], pair.conf[chosen])
 
 
-def _join(matches: list[PairMatches], scene: Reconstruction) -> Observations:
+def _join(matches: list[PairMatches], depths: Sequence[NDArray[np.float32]]) -> Observations:
     """Tracks over (photograph, pixel)."""
-    sizes = np.array([depth.size for depth in scene.depth])
+    sizes = np.array([depth.size for depth in depths])
     first = np.concatenate([[0], np.cumsum(sizes)])
-    widths = np.array([depth.shape[1] for depth in scene.depth])
+    widths = np.array([depth.shape[1] for depth in depths])
 
     def number(image: int, xy: NDArray[np.int64]) -> NDArray[np.int64]:
         flat: NDArray[np.int64] = first[image] + xy[:, 1] * widths[image] + xy[:, 0]
@@ -106,11 +124,12 @@ def _join(matches: list[PairMatches], scene: Reconstruction) -> Observations:
     xy, conf = np.stack([x, y], axis=1), np.concatenate([pair.conf for pair in matches] or [np.zeros(0, np.float32)])
     _, track = np.unique(join_pixels(here, there, conf, image, xy), return_inverse=True)
     order = np.lexsort((pixels, track))
-    depth = np.array([scene.depth[i][v, u] for i, v, u in zip(image, y, x)], np.float64)
+    depth = np.array([depths[i][v, u] for i, v, u in zip(image, y, x)], np.float64)
     return Observations(track[order], image[order], xy[order].astype(np.float64), depth[order])
 
 
-def _errors(seen: Observations, points: Floats, cameras: Cameras) -> Floats:  # (O,) network pixels
+def reprojection_errors(seen: Observations, points: Floats, cameras: Cameras) -> Floats:  # (O,) network pixels
+    """How far each observation is from its point's projection; infinity behind the camera."""
     off = cameras.project(seen.image, points[seen.track]) - seen.xy
     error: Floats = np.nan_to_num(np.linalg.norm(off, axis=1), nan=np.inf)
     return error
@@ -127,7 +146,7 @@ def _best_per_image(seen: Observations, error: Floats) -> NDArray[np.bool_]:  # 
     return best
 
 
-def _several(seen: Observations) -> Observations:
+def several(seen: Observations) -> Observations:
     """Without the tracks that one photograph alone is left of."""
     count = np.bincount(seen.track, minlength=1)
     return seen.keep(count[seen.track] >= 2)
