@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mast3r_engine import CameraPrior, Lens, Mask, Priors
 from mast3r_engine.images import load_view
@@ -108,3 +110,20 @@ def test_a_pinhole_is_not_resampled() -> None:
     plain, known = (load_view(photo, "a", 128, 16, priors=p) for p in (Priors(), Priors(cameras={"a": CameraPrior(lens)})))
     np.testing.assert_array_equal(plain.pixels, known.pixels)
     assert known.usable is None
+
+
+def test_exif_focal_length_by_the_sensors_pitch() -> None:
+    """50 mm on a sensor of 6000 pixels over 36 mm, 4233.3 pixels per inch, in a photograph brought down to a fifth."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    details[ExifTags.Base.FocalLength] = 50.0
+    details[ExifTags.Base.FocalPlaneXResolution] = 6000 / 36 * 25.4
+    details[ExifTags.Base.FocalPlaneResolutionUnit] = 2
+    details[ExifTags.Base.ExifImageWidth], details[ExifTags.Base.ExifImageHeight] = 6000, 4000
+    details[ExifTags.Base.FocalLengthIn35mmFilm] = 51  # rounded: the pitch is the better source
+    written = io.BytesIO()
+    Image.new("RGB", (1200, 800)).save(written, "JPEG", exif=exif)
+    view = load_view(written.getvalue(), "a", 160, 16)
+    assert (view.geometry.original_width, view.geometry.original_height) == (800, 1200)
+    assert view.exif_focal == pytest.approx(50 / 36 * 1200, rel=1e-4)
