@@ -7,8 +7,10 @@ of 0.05 %, far below that of any network). Importing this loads torch.
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +55,7 @@ def load_scene(path: Path) -> Reconstruction:
                 raise StoredDataError(f"scene of version {facts['version']}; this software reads {VERSION}: reconstruct it again")
             depths = [stored[f"depth_{k}"].astype(np.float32) * median for k, median in enumerate(facts["medians"])]
             return _reconstruction(facts["names"], facts["metric"], facts["geometry"], depths, {k: stored[k] for k in _CAMERAS})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
         raise StoredDataError(f"the kept scene is damaged ({error}); reconstruct the job again") from None
 
 

@@ -23,6 +23,7 @@ from services.contract import captures, events, info, jobs, pages, problems, upl
 from services.contract.codes import JobErrorCode, ProblemCode
 from services.contract.event_stream import GapEvent, StatusEvent
 from services.contract.states import JobStatus
+from tests.services.localisation_messages import localisation_messages
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden" / "messages"
 BASE = "https://m3r.example"
@@ -170,6 +171,7 @@ def messages() -> dict[str, BaseModel]:
         "demand": info.Demand(queued=3, running=1),
         "health": info.Health(status="ok", checks={"job_store": "ok"}),
         "record": record(**succeeded),
+        **localisation_messages(),
     }
 
 
