@@ -24,13 +24,13 @@ def submit_folder(
         chosen = json.loads(options)
     except json.JSONDecodeError as error:
         raise typer.BadParameter(f"--options is not JSON: {error}") from None
-    with Client(url, key) as client:
-        try:
-            require_service(url, key)
+    try:
+        require_service(url, key)
+        with Client(url, key) as client:
             job = run_job(client, find_photos(place), out, chosen, preset, outputs, resume)
-        except (M3rError, ValueError) as error:
-            typer.secho(f"error: {error}", fg="red", err=True)
-            raise typer.Exit(1) from None
+    except (M3rError, ValueError) as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
     print_job(job, out)
     if not job.succeeded:
         raise typer.Exit(1)

@@ -111,6 +111,22 @@ def test_what_would_be_there_twice_is_sent_again_only_if_it_never_left(broken: B
     assert repeated or "look before you ask again" in str(end)
 
 
+def test_a_redirect_is_not_followed_with_the_key() -> None:
+    end, pauses = play([Reply(308, {"location": "https://elsewhere.example/v1/info"})])
+    assert isinstance(end, UnexpectedAnswer)
+    assert "https://elsewhere.example" in str(end)
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("url", "key"), [("localhost:8000", None), ("ftp://a", None), ("http://a", "m3r_\n"), ("http://a", "ключ")]
+)
+def test_what_could_never_work_is_refused_at_once(url: str, key: str | None) -> None:
+    with pytest.raises(ValueError, match=r"http://|m3r_") as caught:
+        Client(url, key)
+    assert key is None or key not in str(caught.value)
+
+
 def test_a_refusal_that_is_no_problem_document_keeps_its_text() -> None:
     end, _ = play([Reply(500, {}, b"<html>Bad gateway</html>")])
     assert isinstance(end, Unavailable)

@@ -7,18 +7,22 @@ from typing import Any
 
 import httpx
 
-from m3r_client.retrying import RetryPolicy
-
 PARALLEL_UPLOADS = 4
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the service is, the key, and how patient to be."""
+    """Where the service is, and the key."""
 
     url: str
     key: str | None = field(default=None, repr=False)
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        """Refuse what could never work; raises ValueError."""
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url is {self.url!r}; it must begin with http:// or https://")
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
+            raise ValueError("key holds characters that no key has; it looks like 'm3r_…'")
 
     def http_arguments(self) -> dict[str, Any]:
         """Arguments of an httpx client, blocking or not."""

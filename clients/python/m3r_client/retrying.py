@@ -13,6 +13,7 @@ from m3r_client.answers import FieldError
 from m3r_client.errors import ConnectionLost, M3rError, Refused, UnexpectedAnswer, make_refusal
 from m3r_client.steps import Broken, Pause, Reply, Request, Steps
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PASSING = frozenset({408, 425, 429, 502, 503, 504})
 PASSING_CODES = frozenset({"request_in_flight", "digest_mismatch", "incomplete_body"})
 
@@ -60,11 +61,17 @@ def send(request: Request, policy: RetryPolicy) -> Steps[Reply]:
     Raises:
         Refused: the service said no, and would again, or for longer than the patience lasts.
         ConnectionLost: no answer came.
+        UnexpectedAnswer: a redirect; a key is not sent to places that nobody named.
     """
     patience = Patience(policy)
     while True:
         answer: Reply | Broken = yield request
         if isinstance(answer, Reply) and answer.status < 400:
+            if answer.status in REDIRECTS:
+                place = answer.headers.get("location", "elsewhere")
+                raise UnexpectedAnswer(
+                    f"{request.method} {request.path} leads to {place}; give the client the URL of the service itself"
+                )
             return answer
         yield Pause(wait_after(answer, request, patience))
 

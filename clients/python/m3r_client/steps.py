@@ -1,6 +1,7 @@
-"""What an operation asks of the outside world. An operation is a generator of these steps and does no input or output itself,
+"""What an operation asks of the outside world.
 
-so that the blocking and the asynchronous client run the very same logic (`run_sync.py`, `run_async.py`).
+An operation is a generator of these steps and does no input or output itself, so that the blocking and the asynchronous client
+run the very same logic (`run_sync.py`, `run_async.py`).
 """
 
 from __future__ import annotations

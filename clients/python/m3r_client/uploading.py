@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 from m3r_client.answers import Capture, CaptureImage
-from m3r_client.decoding import decode
 from m3r_client.errors import Conflict, InvalidRequest, Refused
 from m3r_client.photos import Photo
 from m3r_client.progress import ByteCount, OnProgress
@@ -66,10 +65,10 @@ def _send_photo(
 
 
 def put_bytes(policy: RetryPolicy, path: str, data: bytes, digest: bytes) -> Steps[Any]:
-    """Put bytes with their SHA-256 beside them (RFC 9530): what was altered on its way is refused and sent again."""
+    """Put bytes with their SHA-256 (RFC 9530): altered on their way, they are refused and sent again. Gives what is answered."""
     headers = {
         "Content-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
         "Content-Type": "application/octet-stream",
     }
     answer = yield from send(Request("PUT", path, headers=headers, body=data), policy)
-    return decode(CaptureImage, read_json(answer))
+    return read_json(answer)
