@@ -122,6 +122,8 @@ def test_results_are_served_whole_or_cut_off(behind: Api, proxy: TcpProxy) -> No
     with pytest.raises(httpx.RemoteProtocolError):  # fewer bytes than its Content-Length says
         behind.http.get(url)
     assert behind.http.get(url).content == whole
+    proxy.go_away()
+    assert_unavailable(behind.http.get(url))
 
 
 def test_reads_that_break_off_are_told(s3_server: dict[str, Any], proxy: TcpProxy, tmp_path: Path) -> None:

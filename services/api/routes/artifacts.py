@@ -60,6 +60,9 @@ async def download_artifacts(job_id: str, request: Request, services: Wired, cal
     if record.result is None:
         raise ProblemError(404, ProblemCode.NOT_FOUND, f"job {job_id} is {record.status.value}; it has no result")
     archive = ZipStream(compress_type=ZIP_STORED, sized=True)
+    for file in _files(record)[:1]:  # a store that is away is told with 503, not by an archive that breaks off
+        first = keys.artifact(job_id, record.result.token, file.name)
+        await to_thread.run_sync(services.objects.stat, first, limiter=services.store_threads)
     for file in _files(record):
         key = keys.artifact(job_id, record.result.token, file.name)
         archive.add(_read_later(services, key), file.name, size=file.bytes)
