@@ -80,14 +80,16 @@ def serve(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    localisation: Annotated[bool, typer.Option("--localisation", help="Answer queries instead of taking jobs.")] = False,
+) -> None:
     """Start one worker; it takes jobs from the queue named by `M3R_REDIS_URL` and stores results in `M3R_STORE`.
 
     Example: `M3R_REDIS_URL=redis://queue:6379/0 M3R_STORE=s3://results m3r worker`.
     """
     from m3r.serve import run_worker
 
-    run_worker()
+    run_worker(localisation)
 
 
 @app.command()

@@ -82,9 +82,10 @@ def embedded_queue(folder: Path) -> Iterator[EmbeddedRedis]:
         server.stop()
 
 
-def run_worker() -> None:
+def run_worker(localisation: bool = False) -> None:
     """Become a worker process."""
-    os.execv(sys.executable, [sys.executable, "-m", "services.worker"])
+    module = "services.worker.localisation" if localisation else "services.worker"
+    os.execv(sys.executable, [sys.executable, "-m", module])
 
 
 def bind_port(host: str, port: int) -> socket.socket:

@@ -26,6 +26,7 @@ class QueryMessage(Model):
     """One query; the bytes of its photographs are parts beside it."""
 
     id: str
+    request_id: str = ""  # for the logs
     intrinsics: CameraIntrinsics | None = None
     references: list[ReferenceMessage] = Field(default_factory=list)
     maps: list[MapRecord] = Field(default_factory=list)

@@ -19,6 +19,7 @@ from datetime import datetime
 import redis
 
 from services.adapters.job_store import JobStore
+from services.adapters.json_logs import log_as_json
 from services.adapters.localisation_chores import ChoreList
 from services.adapters.localisation_queue import QueryQueue, WaitingQuery
 from services.adapters.localisation_store import MAPS, REFERENCES, RecordStore
@@ -180,7 +181,8 @@ def run_localisation_worker(settings: Settings) -> int:
     """Work until told to stop; gives the process' exit status."""
     # Idle OpenMP threads that spin take the processor from queue and API; read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s", force=True)
+    logging.captureWarnings(True)
+    log_as_json(logging.getLogger(), settings.log_level)
     limit_memory(settings.memory_limit_bytes)
     worker = LocalisationWorker(settings)
     for number in (signal.SIGTERM, signal.SIGINT):

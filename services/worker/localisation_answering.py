@@ -142,6 +142,8 @@ class QueryAnswering:
         work.infer_ms += _since(started)
         answer = describe_outcome(outcome, message, _timing(work))
         self._queue.answer(work.query.waiting, Reply(id=message.id, answer=answer))
+        facts = {"request_id": message.request_id, "status": 200, "seconds": round(answer.timing_ms.total / 1000, 4)}
+        log.info("localised" if answer.localized else f"not localised: {answer.reason}", extra=facts)
 
     def _kept(self, reference: ReferenceMessage) -> Encoded:
         assert reference.id is not None
@@ -157,12 +159,14 @@ class QueryAnswering:
 
     def _fail(self, work: _Work, error: Exception) -> None:
         problem: ReplyProblem = describe_query_failure(error)
+        unexpected = problem.status == 500
+        facts = {"request_id": work.message.request_id, "status": problem.status}
         log.log(
-            logging.ERROR if problem.status == 500 else logging.INFO,
-            "query %s: %s",
-            work.message.id,
+            logging.ERROR if unexpected else logging.INFO,
+            "%s",
             problem.detail,
-            exc_info=error if problem.status == 500 else None,
+            extra=facts,
+            exc_info=error if unexpected else None,
         )
         self._queue.answer(work.query.waiting, Reply(id=work.message.id, problem=problem))
         if is_device_fault(error):

@@ -20,7 +20,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_all_parts_are_there_and_know_each_other(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {"api", "worker", "queue", "objects"}
+    assert set(compose["services"]) == {"api", "worker", "localisation", "queue", "objects"}
     for service in compose["services"].values():
         assert "image" in service or (ROOT / service["build"]["dockerfile"]).is_file()
         for volume in service.get("volumes", []):
@@ -30,7 +30,7 @@ def test_all_parts_are_there_and_know_each_other(compose: dict[str, Any]) -> Non
     assert "://objects:" in environment["M3R_S3_ENDPOINT"]
 
 
-@pytest.mark.parametrize("service", ["api", "worker"])
+@pytest.mark.parametrize("service", ["api", "worker", "localisation"])
 def test_every_variable_is_a_setting(compose: dict[str, Any], service: str) -> None:
     known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields}
     assert set(compose["services"][service]["environment"]) <= known

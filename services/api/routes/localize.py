@@ -81,7 +81,14 @@ async def localize(
     _check_request(query, body, limit)
     maps = await find_ready_maps(services, caller, query.map_ids, "/map_ids")
     references, parts = await _gather_references(query, body, services, caller)
-    message = QueryMessage(id=new_id("req"), intrinsics=query.intrinsics, references=references, maps=maps, prior=query.prior)
+    message = QueryMessage(
+        id=new_id("req"),
+        request_id=request.state.request_id,
+        intrinsics=query.intrinsics,
+        references=references,
+        maps=maps,
+        prior=query.prior,
+    )
     parts[QUERY_PART] = _check_query_photo(body, services, query)
     return await ask(services, message, parts, deadline_ms, started)
 
@@ -107,7 +114,9 @@ async def localize_in_map(
     query = parse_document(MapQuery, parameters.document() if body.document is None else body.document)
     deadline_ms = deadline_of(query.deadline_ms, services)
     check_prior_map(query, [map_id])
-    message = QueryMessage(id=new_id("req"), intrinsics=query.intrinsics, maps=maps, prior=query.prior)
+    message = QueryMessage(
+        id=new_id("req"), request_id=request.state.request_id, intrinsics=query.intrinsics, maps=maps, prior=query.prior
+    )
     return await ask(services, message, {QUERY_PART: _check_query_photo(body, services, query)}, deadline_ms, started)
 
 
