@@ -24,6 +24,7 @@ from tests.services.s3_server import S3Server
 from tests.services.service_stand import Stand, wait_for
 from tests.services.tcp_proxy import TcpProxy
 from tests.services.test_api_captures import new_capture, put
+from tests.services.test_s3_uploads import begin, begun, complete, names, send
 
 LARGE = photo(7, "PNG", (400, 400), compress_level=0)  # 480 kB
 TIMEOUT_S = 1.0
@@ -96,6 +97,21 @@ def test_a_store_that_fails_in_the_middle_of_an_upload_leaves_nothing_and_takes_
     assert behind.objects.read(key) == LARGE
     assert behind.http.get("/healthz/ready").status_code in (200, 503)  # workers may be missing; the store is not
     assert behind.http.get("/healthz/ready").json()["checks"]["object_store"] == "ok"
+
+
+def test_a_direct_upload_is_completed_when_the_store_is_back(behind: Api, proxy: TcpProxy) -> None:
+    capture = new_capture(behind)
+    upload = begun(behind, capture, {"a.png": LARGE, "b.jpg": photo(1)})
+    for target, data in zip(upload["files"], (LARGE, photo(1)), strict=True):
+        assert send(target, data) == 200
+    proxy.go_away()
+    assert_unavailable(complete(behind, upload))
+    assert_unavailable(begin(behind, capture, {"c.jpg": photo(2)}))
+    proxy.heal()
+    proxy.cut_after(100_000)  # while it is read to be judged
+    complete(behind, upload)
+    assert names(complete(behind, upload)) == ["a.png", "b.jpg"]
+    assert behind.objects.read(capture_image(capture, "a.png")) == LARGE
 
 
 def test_a_submission_is_accepted_whole_or_not_at_all(behind: Api, proxy: TcpProxy) -> None:

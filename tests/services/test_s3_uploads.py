@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def test_photographs_go_past_the_api_and_become_a_job(direct: Api) -> None:
     assert submit(direct, capture).status_code == 202
     assert direct.objects.stat(upload_file(capture, upload["id"], 0)) is None
     assert names(complete(direct, upload)) == ["b.png", "ä b+c.jpg"], "also after a job was made of it"
+
+
+def test_clients_that_complete_at_the_same_time_are_all_answered(direct: Api) -> None:
+    files = {f"{n}.jpg": photo(n) for n in range(4)}
+    capture = new_capture(direct)
+    upload = begun(direct, capture, files)
+    for target in upload["files"]:
+        assert send(target, files[target["name"]]) == 200
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: complete(direct, upload), range(6)))
+    assert [names(answer) for answer in answers] == [sorted(files)] * 6
+    assert direct.http.get(f"/v1/captures/{capture}").json()["bytes"] == sum(map(len, files.values()))
+    assert all(direct.objects.read(capture_image(capture, name)) == data for name, data in files.items())
 
 
 def test_the_store_itself_refuses_other_bytes_and_other_sizes(direct: Api) -> None:
