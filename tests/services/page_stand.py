@@ -162,7 +162,9 @@ def browser() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def visit(browser: Browser, url: str, expected: str = r"(?!)", init: str = "", **options: Any) -> Iterator[Visitor]:
+def visit(
+    browser: Browser, url: str, expected: str = r"(?!)", init: str = "", elsewhere: str = "", **options: Any
+) -> Iterator[Visitor]:
     """Somebody with a fresh profile. At the end the browser must have complained of nothing but what is expected."""
     context: BrowserContext = browser.new_context(reduced_motion="reduce", **{**DESKTOP, **options})
     context.set_default_timeout(20_000)
@@ -173,7 +175,7 @@ def visit(browser: Browser, url: str, expected: str = r"(?!)", init: str = "", *
         yield visitor
         assert [each for each in visitor.complaints if not re.search(expected, each)] == []
         origins = {"/".join(each.split("/", 3)[:3]) for each in visitor.requests if not each.startswith("blob:")}
-        assert origins <= {url.removesuffix("/m3r")}, "the page asks nobody but the service"
+        assert origins <= {url.removesuffix("/m3r"), elsewhere}, "the page asks nobody but the service"
     finally:
         context.close()
 

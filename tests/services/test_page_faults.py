@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from playwright.sync_api import Browser, Route, expect
 
@@ -212,3 +213,15 @@ def test_a_photograph_dropped_on_the_page(browser: Browser, api: Api) -> None:
         visitor.page.evaluate(drop, list(good_photos(1)[0][1]))
         expect(visitor.page.locator(".photo.stored")).to_have_count(1)
         assert [key for key in api.stored("captures/") if key.endswith("images/dropped.jpg")]
+
+
+def test_files_that_lie_in_an_object_store_elsewhere(browser: Browser, settings: Settings, s3_server: dict[str, Any]) -> None:
+    with (
+        open_api(settings.model_copy(update=s3_server)) as api,
+        visit(browser, api.url, elsewhere=s3_server["s3_endpoint"]) as visitor,
+    ):
+        visitor.open(f"#/jobs/{finished_job(api)}")
+        visitor.see_result()
+        assert visitor.spot(BLUE)[0] > 1000
+        assert [url for url in visitor.requests if url.startswith(s3_server["s3_endpoint"])], "the cloud came from the store"
+        assert visitor.download("a[data-file='scene.ply']").startswith(b"ply\n")

@@ -65,6 +65,7 @@ export class PlyReader {
     this.limit = limit;
     /** @type {PlyHeader | null} */
     this.header = null;
+    /** @type {Uint8Array} */
     this.rest = new Uint8Array(0);
     this.seen = 0;
   }

@@ -6,7 +6,7 @@ const ENOUGH = 4 << 20; // bytes decoded at a time: 100,000 points or so
 
 self.addEventListener('message', async ({ data }) => {
   try {
-    await read(data.url, data.headers, data.limit);
+    await read(data.url, data.limit);
   } catch (error) {
     self.postMessage({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
   }
@@ -14,11 +14,10 @@ self.addEventListener('message', async ({ data }) => {
 
 /**
  * @param {string} url
- * @param {Record<string, string>} headers
  * @param {number} limit
  */
-async function read(url, headers, limit) {
-  const response = await fetch(url, { headers });
+async function read(url, limit) {
+  const response = await fetch(url);
   if (!response.ok || !response.body) throw new Error(`the service answered ${response.status}`);
   const cloud = new PlyReader(limit);
   const stream = response.body.getReader();

@@ -5,15 +5,15 @@ import { announce, fill, h } from './dom.js';
 import { formatCount } from './format.js';
 import { Frusta } from './frusta.js';
 import { LookBar } from './look_bar.js';
+import { fetchPicture, fetchPictures } from './pictures.js';
 import { cameraSize, readCameras } from './poses.js';
 import { SceneControls } from './scene_controls.js';
-import { here, keyHeaders, wordsOf } from './service.js';
+import { here, wordsOf } from './service.js';
 import { CloudSample } from './statistics.js';
 import { Viewer, hasWebGL } from './viewer.js';
 
 const MANY = 4_000_000; // points on a screen; a card holds 28 bytes of each
 const FEWER = 1_200_000; // on a phone
-const PICTURES_AT_ONCE = 4;
 
 /** Says `look` when another camera, or none, is looked through. */
 export class SceneView extends EventTarget {
@@ -29,6 +29,8 @@ export class SceneView extends EventTarget {
     this.cameras = [];
     this.looking = -1;
     this.component = 0;
+    /** @type {Promise<ImageBitmap | null>[] | null} */
+    this.pictures = null;
     this.sample = new CloudSample();
     this.chip = h('span', { class: 'chip number', id: 'cloud-state' });
     this.stopped = new AbortController();
@@ -37,7 +39,7 @@ export class SceneView extends EventTarget {
   /** Read the cameras and begin to draw; the points come in by and by. */
   async open() {
     try {
-      const response = await fetch(here(this.links.artifacts['poses.json']), { headers: keyHeaders(), signal: this.stopped.signal });
+      const response = await fetch(here(this.links.artifacts['poses.json']), { signal: this.stopped.signal });
       this.cameras = readCameras(await response.json());
     } catch (error) {
       return this.showFlat(`The cameras cannot be read: ${wordsOf(error)}`);
@@ -76,7 +78,7 @@ export class SceneView extends EventTarget {
         resolve();
       };
       worker.onerror = () => (this.showFlat('The cloud cannot be shown.'), resolve());
-      worker.postMessage({ url, headers: keyHeaders(), limit: small ? FEWER : MANY });
+      worker.postMessage({ url, limit: small ? FEWER : MANY });
     });
   }
 
@@ -127,29 +129,9 @@ export class SceneView extends EventTarget {
     this.frusta.group.visible = this.controls?.values.cameras ?? true;
     this.viewer.world.add(this.frusta.group);
     this.viewer.targets = this.frusta;
-    this.pictures ??= this.fetchPictures();
+    const names = this.cameras.map((camera) => camera.name);
+    this.pictures ??= fetchPictures(names, this.links.thumbnails, this.stopped.signal);
     this.pictures.forEach((picture, i) => picture.then((bitmap) => bitmap && this.frusta?.setPhoto(i, bitmap)).then(() => this.viewer?.draw()));
-  }
-
-  /** @returns {Promise<ImageBitmap | null>[]} a few at a time, in the order of the cameras */
-  fetchPictures() {
-    /** @type {Promise<unknown>[]} */
-    const lanes = Array.from({ length: PICTURES_AT_ONCE }, () => Promise.resolve());
-    return this.cameras.map((camera, i) => {
-      const picture = lanes[i % PICTURES_AT_ONCE].then(() => this.fetchPicture(camera.name));
-      lanes[i % PICTURES_AT_ONCE] = picture;
-      return picture;
-    });
-  }
-
-  /** @param {string} name */
-  async fetchPicture(name) {
-    try {
-      const response = await fetch(here(this.links.thumbnails[name]), { signal: this.stopped.signal });
-      return response.ok ? await createImageBitmap(await response.blob()) : null;
-    } catch {
-      return null; // its frustum stays plain
-    }
   }
 
   /** @param {import('./scene_controls.js').Values} values */
@@ -242,8 +224,11 @@ export class SceneView extends EventTarget {
     this.viewer?.dispose();
     this.viewer = undefined;
     this.places.controls.hidden = true;
-    const picture = h('img', { src: here(this.links.artifacts['preview.png']), alt: 'The cloud and the cameras, from two sides' });
+    const picture = h('img', { alt: 'The cloud and the cameras, from two sides', hidden: true });
     fill(this.places.stage, h('div', { class: 'flat' }, h('p', { class: 'notice', role: 'alert' }, why), picture));
+    const preview = await fetchPicture(this.links.artifacts['preview.png'], this.stopped.signal);
+    if (preview) picture.src = URL.createObjectURL(preview);
+    picture.hidden = !preview;
   }
 
   close() {

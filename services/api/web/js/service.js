@@ -72,6 +72,7 @@ export function here(url) {
  */
 export async function send(method, path, { json, headers = {}, signal } = {}) {
   const body = json === undefined ? undefined : JSON.stringify(json);
+  /** @type {Record<string, string>} */
   const type = json === undefined ? {} : { 'Content-Type': 'application/json' };
   try {
     return await fetch(at(path), { method, body, signal, cache: 'no-store', headers: { ...keyHeaders(), ...type, ...headers } });

@@ -7,7 +7,9 @@ export class EventParser {
   constructor() {
     this.rest = '';
     this.lastId = '';
-    this.clear();
+    this.event = '';
+    /** @type {string[]} */
+    this.data = [];
   }
 
   /**
@@ -46,7 +48,6 @@ export class EventParser {
 
   clear() {
     this.event = '';
-    /** @type {string[]} */
     this.data = [];
   }
 }

@@ -16,7 +16,7 @@ export function quantile(sorted, share) {
 /** A sample of a cloud, grown chunk by chunk and never larger than some tens of thousands of points. */
 export class CloudSample {
   /** @param {number} [perChunk] */
-  constructor(perChunk = 4000) {
+  constructor(perChunk = 1500) {
     this.perChunk = perChunk;
     /** @type {{ position: number[], confidence: number, component: number }[]} */
     this.points = [];

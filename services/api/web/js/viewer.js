@@ -12,6 +12,7 @@ const FIELD_OF_VIEW = 45; // degrees across the shorter side
 const STILL_PX = 6; // a finger that moves less has tapped
 const LIFT = 0.35; // of the way back: how far above the cameras the whole scene is seen from
 const NEAR = 2.2; // radii: the bulk fills the screen
+const TOWARDS_CAMERAS = 0.2; // of the way from what was seen: the middle of the picture
 const FAR = 9; // radii: a camera farther off does not make the scene a speck
 const SHARPEST = 2; // screen pixels per CSS pixel beyond which nobody sees a difference
 
@@ -64,7 +65,9 @@ export class Viewer extends EventTarget {
     this.world.updateMatrixWorld(true);
     this.radius = bulk.radius;
     const centre = new Vector3(...bulk.centre).applyQuaternion(this.world.quaternion);
-    this.home = homeView(cameras.map((camera) => this.viewOf(camera).position), centre, bulk.radius);
+    const eyes = cameras.map((camera) => this.viewOf(camera).position);
+    if (eyes.length) centre.lerp(mean(eyes), TOWARDS_CAMERAS);
+    this.home = homeView(eyes, centre, bulk.radius);
     this.centre = centre;
     this.homeDistance = this.home.position.distanceTo(centre);
     this.camera.near = bulk.radius * 0.002;
@@ -209,7 +212,7 @@ export class Viewer extends EventTarget {
  * @returns {View}
  */
 function homeView(eyes, centre, radius) {
-  const back = eyes.reduce((sum, eye) => sum.add(eye), new Vector3()).divideScalar(Math.max(1, eyes.length)).sub(centre);
+  const back = mean(eyes).sub(centre);
   if (back.length() < 0.05 * radius) back.set(0, 0, 1);
   back.normalize().add(new Vector3(0, LIFT, 0)).normalize();
   const window = straightWindow(FIELD_OF_VIEW, 1);
@@ -218,6 +221,11 @@ function homeView(eyes, centre, radius) {
   const needed = away.map(({ x, y, z }) => Math.max(Math.abs(x), Math.abs(y)) / (0.9 * window.top) + z);
   const distance = Math.min(Math.max(NEAR * radius, ...needed), FAR * radius);
   return { position: centre.clone().addScaledVector(back, distance), quaternion, window };
+}
+
+/** @param {Vector3[]} points */
+function mean(points) {
+  return points.reduce((sum, point) => sum.add(point), new Vector3()).divideScalar(Math.max(1, points.length));
 }
 
 /**
