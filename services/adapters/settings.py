@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     localisation_max_waiting: int = 64
     localisation_queue_bytes: int = 256 * 2**20  # photographs of queries that wait, in Redis
     localisation_max_photo_bytes: int = 10 * 10**6
+    localisation_max_query_bytes: int = 64 * 10**6  # with the references that come along
+    localisation_max_query_pixels: int = 120_000_000  # of all its photographs together; the worker has them in memory at once
     localisation_cache_bytes: int = 2 * 2**30  # of encoded references and of maps in the worker's memory, each
     localisation_threads: int | None = None  # CPU threads of the localisation worker; None: all
 

@@ -35,6 +35,20 @@ async def ask(
     Raises:
         ProblemError: 503 when no worker lives or the deadline cannot be met; else what the worker says.
     """
+    try:
+        answer = await _ask_in_time(services, message, parts, deadline_ms, started)
+    except ProblemError as problem:
+        services.metrics.localised.labels(problem.code.value).inc()
+        raise
+    services.metrics.localised.labels("localised" if answer.localized else "not_localised").inc()
+    timing = answer.timing_ms.model_copy(update={"total": round(1000 * (time.perf_counter() - started), 3)})
+    body = answer.model_copy(update={"timing_ms": timing}).model_dump_json()
+    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+async def _ask_in_time(
+    services: Services, message: QueryMessage, parts: Mapping[str, bytes], deadline_ms: int, started: float
+) -> LocalizeAnswer:
     left_ms = deadline_ms - round(1000 * (time.perf_counter() - started))
     if left_ms <= 0:
         raise _refusal(QueryRefused("too_late"), deadline_ms)
@@ -42,10 +56,7 @@ async def ask(
         reply = await services.localisation.ask(message, parts, left_ms)
     except QueryRefused as refused:
         raise _refusal(refused, deadline_ms) from None
-    answer = _unwrap(reply)
-    timing = answer.timing_ms.model_copy(update={"total": round(1000 * (time.perf_counter() - started), 3)})
-    body = answer.model_copy(update={"timing_ms": timing}).model_dump_json()
-    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+    return _unwrap(reply)
 
 
 def _unwrap(reply: Reply) -> LocalizeAnswer:

@@ -85,7 +85,7 @@ async def _read_raw(request: Request, limit: int) -> bytes:
 
 
 async def _read_form(request: Request, settings: Settings, json_part: str, max_references: int) -> PhotoBody:
-    most = min(settings.localisation_queue_bytes, (1 + max_references) * settings.localisation_max_photo_bytes)
+    most = settings.localisation_max_query_bytes if max_references else settings.localisation_max_photo_bytes
     total = most + FORM_OVERHEAD_BYTES
     if declared_length(request) > total:
         raise too_large("", f"the body has {declared_length(request)} bytes; the limit is {total}")
@@ -162,7 +162,8 @@ def _read_json(name: str, part: TextPart | FilePart) -> dict[str, Any]:
 
 
 def _explain(error: Any) -> str:
-    shown = "" if isinstance(error.get("input"), (dict, list)) else f", got {str(error.get('input'))[:40]}"
+    given = error.get("input")
+    shown = "" if isinstance(given, (dict, list)) else f", got {ascii(given)[:40]}"  # it may hold what is no Unicode
     return f"{error['msg']}{shown}"
 
 

@@ -26,6 +26,9 @@ class Metrics:
             "m3r_webhook_tries_total", "Tries at delivering an event, by what became of it", ["outcome"], registry=self.registry
         )
         self.webhooks_open = Gauge("m3r_webhook_jobs_open", "Jobs with events to deliver", registry=self.registry)
+        self.localised = Counter(
+            "m3r_localisation_queries_total", "Queries by what became of them", ["outcome"], registry=self.registry
+        )
         self.queued = Gauge("m3r_jobs_queued", "Jobs that wait", registry=self.registry)
         self.running = Gauge("m3r_jobs_running", "Jobs that a worker holds", registry=self.registry)
         self.watchers = Gauge("m3r_job_watchers", "Long polls and event streams that wait", registry=self.registry)

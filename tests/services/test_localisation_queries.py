@@ -114,6 +114,8 @@ FORTY = tuple([GREY] * 40)
         ),
         ({"references": [{}, {}]}, "invalid_request", "/references"),
         ({"surprise": 1}, "invalid_request", "/surprise"),
+        ({"reference_ids": ["\ud800"]}, "invalid_request", "/reference_ids/0"),
+        ({"references": [{"name": "\ud800"}]}, "invalid_request", "/references/0/name"),
         ({"reference_ids": ["ref_x"]}, "invalid_request", "/reference_ids/0"),
     ],
 )
@@ -141,6 +143,18 @@ def test_forty_references_at_once_are_refused(localising: Localising) -> None:
     assert "32" in problem["detail"]
     ids = [f"ref_01996a00-0000-7000-8000-{n:012x}" for n in range(40)]
     assert_problem(localising.ask(reference_ids=ids), 422, "too_many_references")
+
+
+def test_what_is_named_twice_must_not_count_twice(localising: Localising) -> None:
+    reference = localising.keep()
+    problem = assert_problem(localising.ask(reference_ids=[reference, reference]), 422, "invalid_request")
+    assert problem["errors"][0]["pointer"] == "/reference_ids"
+
+
+def test_pixels_of_a_query_are_bounded_together(localising: Localising) -> None:
+    large = photo_that("", size=(8000, 6000))  # 48 megapixels in 300 kB
+    problem = assert_problem(localising.ask(large, (large, large)), 413, "too_large")
+    assert "144000000 pixels" in problem["detail"]
 
 
 def test_wrong_bodies_are_named(localising: Localising) -> None:

@@ -13,6 +13,7 @@ from services.api.localisation_access import find_records
 from services.api.localisation_asking import ask, deadline_of
 from services.api.localisation_body import PhotoBody, parse_document, read_photo_body, too_many_references
 from services.api.localisation_photos import check_photo
+from services.api.multipart_body import too_large
 from services.api.photo_names import safe_photo_name
 from services.api.photos import PHOTO_FORMATS
 from services.api.problems import ProblemError, invalid_field
@@ -80,7 +81,7 @@ async def localize(
     deadline_ms = deadline_of(query.deadline_ms, services)
     _check_request(query, body, limit)
     maps = await find_ready_maps(services, caller, query.map_ids, "/map_ids")
-    references, parts = await _gather_references(query, body, services, caller)
+    references, parts, pixels = await _gather_references(query, body, services, caller)
     message = QueryMessage(
         id=new_id("req"),
         request_id=request.state.request_id,
@@ -89,7 +90,7 @@ async def localize(
         maps=maps,
         prior=query.prior,
     )
-    parts[QUERY_PART] = _check_query_photo(body, services, query)
+    parts[QUERY_PART] = _check_query_photo(body, services, query, pixels)
     return await ask(services, message, parts, deadline_ms, started)
 
 
@@ -137,6 +138,9 @@ def _check_request(query: LocalizeQuery, body: PhotoBody, limit: int) -> None:
         raise too_many_references(count, limit)
     if len(query.map_ids) > limit:
         raise invalid_field("/map_ids", f"{len(query.map_ids)} maps at once; the limit is {limit}")
+    for name, ids in (("reference_ids", query.reference_ids), ("map_ids", query.map_ids)):
+        if len(set(ids)) < len(ids):  # what is said twice must not count twice
+            raise invalid_field(f"/{name}", "the same id is named twice")
     if query.map_ids and count:
         raise invalid_field("/map_ids", "references or maps, not both")
     if not query.map_ids and not count:
@@ -162,17 +166,19 @@ def check_prior_map(query: MapQuery, map_ids: list[str]) -> None:
 
 async def _gather_references(
     query: LocalizeQuery, body: PhotoBody, services: Services, caller: Caller
-) -> tuple[list[ReferenceMessage], dict[str, bytes]]:
-    """Kept references first, then those that came along; all have a pose, or none is used."""
+) -> tuple[list[ReferenceMessage], dict[str, bytes], int]:
+    """Kept references first, then those that came along with their bytes and pixels; all have a pose, or none has."""
     kept = await find_records(services.references, services, caller, query.reference_ids, "/reference_ids")
     references = [
         ReferenceMessage(id=record.id, name=record.name, intrinsics=record.intrinsics, pose=record.pose) for record in kept
     ]
     parts: dict[str, bytes] = {}
+    pixels = 0
     for at, (filename, data) in enumerate(body.references):
         facts = query.references[at] if query.references else None
         intrinsics = None if facts is None else facts.intrinsics
-        check_photo(data, f"/references/{at}", services.settings, intrinsics, f"/references/{at}/intrinsics")
+        header = check_photo(data, f"/references/{at}", services.settings, intrinsics, f"/references/{at}/intrinsics")
+        pixels += header.width * header.height
         name = safe_photo_name((facts.name if facts else None) or filename) or f"reference_{at:03d}"
         part = f"reference{at}"
         parts[part] = data
@@ -181,10 +187,14 @@ async def _gather_references(
     posed = [reference.pose is not None for reference in references]
     if any(posed) and not all(posed):
         raise invalid_field("/references", "some references have a pose and some have none; give all of them one, or none")
-    return references, parts
+    return references, parts, pixels
 
 
-def _check_query_photo(body: PhotoBody, services: Services, query: MapQuery) -> bytes:
+def _check_query_photo(body: PhotoBody, services: Services, query: MapQuery, pixels: int = 0) -> bytes:
+    """The query's photograph; `pixels` are those of the references that came with it."""
     image = body.image or b""
-    check_photo(image, "/image", services.settings, query.intrinsics, "/intrinsics")
+    header = check_photo(image, "/image", services.settings, query.intrinsics, "/intrinsics")
+    total, limit = pixels + header.width * header.height, services.settings.localisation_max_query_pixels
+    if total > limit:
+        raise too_large("/references", f"the photographs of this query have {total} pixels together; the limit is {limit}")
     return image
