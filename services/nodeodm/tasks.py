@@ -95,9 +95,16 @@ async def _read_wishes(uuid: str, fields: Fields, services: Services, tenant: st
 
 
 async def find_task(uuid: str, services: Services, caller: Caller) -> Task:
-    """Find a task that the caller may see; raises ProblemError."""
+    """Find a task that the caller may see; raises ProblemError. One whose job was deleted over the API has none."""
     task, jobs = await to_thread.run_sync(_read, services, caller.tenant, uuid, limiter=services.store_threads)
-    return replace(task, job=await find_job(services, caller, max(jobs))) if jobs else task
+    if not jobs:
+        return task
+    try:
+        return replace(task, job=await find_job(services, caller, max(jobs)))
+    except ProblemError as error:
+        if error.code in (ProblemCode.GONE, ProblemCode.NOT_FOUND):
+            return task
+        raise
 
 
 async def find_started_task(uuid: str, services: Services, caller: Caller) -> tuple[Task, JobSnapshot]:
@@ -110,6 +117,8 @@ async def find_started_task(uuid: str, services: Services, caller: Caller) -> tu
 
 async def commit_task(task: Task, request: Request, services: Services, tenant: str) -> Response:
     """Make a task's job, once however often it is asked for; answers `{"uuid": …}`. Raises ProblemError."""
+    if task.job is not None:
+        return JSONResponse({"uuid": task.document.uuid})
     return await _submit(task, task.document.options, f"nodeodm.{task.document.uuid}.commit", request, services, tenant)
 
 

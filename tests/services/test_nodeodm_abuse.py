@@ -160,6 +160,17 @@ def test_uploads_that_are_wrong_leave_the_task_as_it_was(nodeodm: NodeOdm) -> No
     assert len(jobs) == 1
 
 
+def test_a_task_whose_job_was_deleted_over_the_api_can_still_be_removed(nodeodm: NodeOdm) -> None:
+    task = begin(nodeodm.http)
+    send(nodeodm.http, task, *good_photos(2))
+    nodeodm.http.post(f"/task/new/commit/{task}")
+    record = next(each for each in nodeodm.api.store.list("default")[0] if each.labels["nodeodm"] == task)
+    assert nodeodm.api.http.delete(f"/v1/jobs/{record.id}").status_code == 204
+    assert "not found" in assert_error(nodeodm.http.get(f"/task/{task}/info"))
+    assert nodeodm.http.post("/task/remove", data={"uuid": task}).json() == {"success": True}
+    assert "not found" in assert_error(nodeodm.http.post("/task/remove", data={"uuid": task}))
+
+
 def test_head_and_options_are_answered(nodeodm: NodeOdm) -> None:
     assert nodeodm.http.head("/info").status_code == 200
     allowed = nodeodm.http.options("/task/cancel")
