@@ -89,8 +89,8 @@ class RateLimits:
 
     async def take(self, tenant: TenantRecord, scope: Scope) -> Standing | None:
         """Count a request; None: there is no limit, or nobody can say."""
-        text = tenant.rates.get(scope, self._rates.get(scope, NO_LIMIT))
-        if text == NO_LIMIT or time.monotonic() < self._silent_until:
+        text = self.rates_of(tenant).get(scope)
+        if text is None or time.monotonic() < self._silent_until:
             return None
         rate = parse_rate(text)
         try:
@@ -102,6 +102,10 @@ class RateLimits:
             return None
         reset_s = max(1, math.ceil(window.reset_time - time.time()))
         return Standing(scope, rate, passed, window.remaining if passed else 0, min(reset_s, rate.get_expiry()))
+
+    def rates_of(self, tenant: TenantRecord) -> dict[Scope, str]:
+        """The rates that hold for a tenant."""
+        return {scope: rate for scope, rate in {**self._rates, **tenant.rates}.items() if rate != NO_LIMIT}
 
     async def close(self) -> None:
         """Close the connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from services.contract.access import Scope
 from services.contract.jobs import Model, Preset
 
 
@@ -42,6 +43,17 @@ class Retention(Model):
     map_days: float
 
 
+class TenantLimits(Model):
+    """Whose resources the caller sees, what its key may do, and what the tenant may have; null: no limit."""
+
+    name: str
+    scopes: list[Scope]
+    max_jobs: int | None  # that wait or run
+    max_photos: int | None  # kept
+    max_bytes: int | None  # of photographs and results kept
+    rates: dict[Scope, str]  # requests, "120/minute"; a scope that is not here has no limit
+
+
 class Info(Model):
     """`GET /v1/info`."""
 
@@ -54,6 +66,7 @@ class Info(Model):
     outputs: list[str]
     limits: Limits
     retention: Retention
+    tenant: TenantLimits
 
 
 class Demand(Model):

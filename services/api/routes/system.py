@@ -12,16 +12,16 @@ from fastapi import APIRouter, Depends, Response
 
 from services.adapters.objects import ObjectStoreError
 from services.api.answers import refusals
-from services.api.auth import authorize
+from services.api.auth import Caller, authorize
 from services.api.metrics import CONTENT_TYPE
 from services.api.options_check import options_schema
 from services.api.photos import MIN_PHOTO_SIDE, PHOTO_FORMATS
 from services.api.problems import ProblemError
 from services.api.routes.limits import MAX_WAIT_S
 from services.api.submission_form import DEFAULT_PRESET, PRESETS
-from services.api.wiring import Services, Wired
+from services.api.wiring import Authorized, Services, Wired
 from services.contract.codes import ProblemCode
-from services.contract.info import Demand, Health, Info, Limits, LocalisationLimits, Retention
+from services.contract.info import Demand, Health, Info, Limits, LocalisationLimits, Retention, TenantLimits
 from services.contract.outputs import OUTPUTS
 from services.contract.problems import FieldError
 
@@ -29,8 +29,8 @@ router = APIRouter(tags=["system"])
 _KEYED = [Depends(authorize)]
 
 
-@router.get("/v1/info", operation_id="getInfo", summary="Limits, presets, versions", responses=refusals(), dependencies=_KEYED)
-async def get_info(services: Wired) -> Info:
+@router.get("/v1/info", operation_id="getInfo", summary="Limits, presets, versions", responses=refusals())
+async def get_info(services: Wired, caller: Authorized) -> Info:
     """Tell the limits, before they are met, and what can be asked for."""
     settings = services.settings
     limits = Limits(
@@ -52,6 +52,7 @@ async def get_info(services: Wired) -> Info:
             max_kept_maps=settings.max_kept_maps,
         ),
     )
+    tenant = await _tenant_limits(services, caller)
     return Info(
         version=version("mast3r-service"),
         api_versions=["v1"],
@@ -60,12 +61,25 @@ async def get_info(services: Wired) -> Info:
         default_preset=DEFAULT_PRESET,
         outputs=list(OUTPUTS),
         limits=limits,
+        tenant=tenant,
         retention=Retention(
             job_days=settings.retention_days,
             capture_hours=settings.capture_expiry_h,
             reference_days=settings.reference_retention_days,
             map_days=settings.map_retention_days,
         ),
+    )
+
+
+async def _tenant_limits(services: Services, caller: Caller) -> TenantLimits:
+    allowance = await to_thread.run_sync(services.quotas.allowance, caller.tenant, limiter=services.store_threads)
+    return TenantLimits(
+        name=caller.tenant,
+        scopes=sorted(caller.scopes),
+        max_jobs=allowance.jobs,
+        max_photos=allowance.photos,
+        max_bytes=allowance.bytes,
+        rates=services.rate_limits.rates_of(await services.keyring.tenant(caller.tenant)),
     )
 
 
