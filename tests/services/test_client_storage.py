@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from m3r_client import Client, Forbidden, RetryPolicy, Unauthorized
+from m3r_client import Client, Forbidden, RateLimited, RetryPolicy, Unauthorized
 from services.adapters.key_store import KeyStore
 from services.adapters.objects import open_store
 from tests.services.api_stand import good_photos, open_api
@@ -53,3 +53,25 @@ def test_keys_that_end_or_may_little_are_told_by_name(redis_server: Any, tmp_pat
             client.download(job.id, tmp_path / "out")
         assert other.job(job.id).succeeded
         assert record.expires_at == soon
+
+
+def test_a_rate_limit_slows_uploads_and_fails_none(redis_server: Any, tmp_path: Path) -> None:
+    settings = make_settings(redis_server.url, tmp_path, rates={"write": "6/second"})
+    with open_api(settings) as api:
+        refused = [api.http.post("/v1/captures").status_code for _ in range(12)]
+        assert 429 in refused  # it is a limit
+        with Client(api.url, retry=QUICK) as client:
+            capture = client.upload(good_photos(14))
+    assert len(capture.images) == 14
+
+
+def test_a_quota_is_told_by_its_name(redis_server: Any, tmp_path: Path) -> None:
+    settings = make_settings(redis_server.url, tmp_path, max_tenant_jobs=1)
+    with open_api(settings) as api, Client(api.url, retry=QUICK) as client:
+        capture = client.upload(good_photos(2))
+        client.submit(capture.id)
+        impatient = RetryPolicy(patience_s=1.0)
+        with Client(api.url, retry=impatient) as other, pytest.raises(RateLimited) as caught:
+            other.submit(capture.id)
+        assert caught.value.code == "quota_exceeded"
+        assert caught.value.retry_after

@@ -189,13 +189,21 @@ def test_a_body_cut_off_leaves_nothing(nodeodm: NodeOdm) -> None:
 
 
 def test_limits_of_the_service_are_limits_here(redis_server: Any, tmp_path: Path) -> None:
-    with open_nodeodm(make_settings(redis_server.url, tmp_path, max_photos=2, max_photo_bytes=5_000)) as opened:
+    with open_nodeodm(
+        make_settings(redis_server.url, tmp_path, max_photos=2, max_photo_bytes=5_000, max_tenant_jobs=1)
+    ) as opened:
         assert opened.http.get("/info").json()["maxImages"] == 2
         task = begin(opened.http)
         assert "5000 bytes" in assert_error(send(opened.http, task, ("a.jpg", b"\xff\xd8" + b"0" * 6_000)))
         photos = good_photos(3)
         assert send(opened.http, task, *photos[:2]).json() == {"success": True}
         assert "limit" in assert_error(send(opened.http, task, photos[2]))
+        assert opened.http.post(f"/task/new/commit/{task}").json() == {"uuid": task}
+        second = begin(opened.http)
+        send(opened.http, second, photos[0])
+        too_many = opened.http.post(f"/task/new/commit/{second}")
+        assert "1 jobs of this tenant" in assert_error(too_many, 429)
+        assert too_many.headers["retry-after"]
 
 
 def test_tenants_see_their_own_tasks_alone(redis_server: Any, tmp_path: Path) -> None:
