@@ -65,6 +65,7 @@ def running_service(folder: Path) -> Iterator[str]:
     """
     ready, log = folder / "url", folder / "serve.log"
     command = [sys.executable, "-m", "m3r", "serve", "--port", "0", "--data", str(folder / "data"), "--ready-file", str(ready)]
+    command.append("--no-localisation")  # the demonstration asks no queries; one set of weights is enough
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True)
     try:

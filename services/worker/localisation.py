@@ -66,8 +66,10 @@ class LocalisationWorker:
         self._started_at = datetime.now().astimezone()
 
     def stop(self) -> None:
-        """Take no more queries; those in work are answered."""
+        """Take no more queries; those in work are answered. While the engine is being loaded, SystemExit ends that."""
         self._stop.set()
+        if self._engine is None:
+            sys.exit(0)
 
     def run(self) -> int:
         """Load the engine and answer until told to stop; gives the process' exit status."""
