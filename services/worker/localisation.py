@@ -66,10 +66,10 @@ class LocalisationWorker:
         self._started_at = datetime.now().astimezone()
 
     def stop(self) -> None:
-        """Take no more queries; those in work are answered. While the engine is being loaded, SystemExit ends that."""
+        """Take no more queries; those in work are answered. While the engine is still being loaded, the process ends here."""
         self._stop.set()
         if self._engine is None:
-            sys.exit(0)
+            os._exit(0)  # an exception would land in the middle of a library that is being imported
 
     def run(self) -> int:
         """Load the engine and answer until told to stop; gives the process' exit status."""
