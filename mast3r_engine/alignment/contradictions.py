@@ -62,7 +62,7 @@ def find_contradictions(
     known = options.known
     if known is None:
         return []
-    found = [*_focals(fine, known), *_held_focals(problem, fine, options, known), *_poses(fine, known, frame)]
+    found = [*_focals(fine, known), *_bound_focals(problem, fine, options, known), *_poses(fine, known, frame)]
     found += _sizes(sizes, known, excess)
     if isinstance(frame, str):
         found.append(Contradiction(-1, "position", frame, 0.0))
@@ -77,22 +77,30 @@ def _focals(fine: ReprojectionResult, known: KnownCameras) -> Iterator[Contradic
         yield Contradiction(int(k), "camera", text, float(deviations[k]))
 
 
-def _held_focals(
+def _bound_focals(
     problem: ReprojectionProblem, fine: ReprojectionResult, options: ReprojectionOptions, known: KnownCameras
 ) -> Iterator[Contradiction]:
-    """The step that held focal lengths would take if they were free."""
-    held = np.flatnonzero(known.focal_held)
-    if len(held) == 0 or options.max_steps == 0:
+    """The step that focal lengths would take if they were neither held nor shared."""
+    shares = np.bincount(known.leaders, minlength=len(known.leaders))[known.leaders] > 1
+    bound = known.focal_held | shares
+    if not bound.any() or options.max_steps == 0:
         return
-    views = replace(known.views, focal_sigma=np.where(known.focal_held, np.inf, known.views.focal_sigma))
+    views = replace(
+        known.views,
+        focal_sigma=np.where(known.focal_held, np.inf, known.views.focal_sigma),
+        camera=np.arange(len(bound)),
+    )
     free = replace(options, known=replace(known, views=views), focal_sigma=1.0)
     blocks = evaluate(problem, fine.state, fine.sigma, free)
-    step, _ = reduce_depths(problem, fine.state, blocks, free).solve(fine.root, 0.0, free)
-    for k in held:
+    system = reduce_depths(problem, fine.state, blocks, free)
+    step, _ = system.solve(fine.root, 0.0, free)
+    # For one freed unknown, its slope times its step is the square of the step over its standard deviation.
+    squares = -system.g.reshape(step.shape)[:, FOCAL] * step[:, FOCAL]
+    for k in np.flatnonzero(bound & (np.abs(step[:, FOCAL]) > HELD_FOCAL) & (squares > SIGMAS**2)):
         asked = float(np.expm1(step[k, FOCAL]))
-        if abs(asked) > HELD_FOCAL:
-            text = f"its focal length is held and the photographs ask for one that is {100 * asked:+.1f} % different"
-            yield Contradiction(int(k), "camera", text, abs(asked))
+        how = "is held" if known.focal_held[k] else "is that of the other photographs of its camera"
+        text = f"its focal length {how} and the photographs ask for one that is {100 * asked:+.1f} % different"
+        yield Contradiction(int(k), "camera", text, abs(asked))
 
 
 def _poses(fine: ReprojectionResult, known: KnownCameras, frame: GivenFrame | str | None) -> Iterator[Contradiction]:

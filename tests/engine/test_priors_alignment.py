@@ -160,6 +160,14 @@ def test_views_of_one_camera_keep_one_focal_length_across_sizes(noisy: PriorScen
     assert abs(f[0] / f[4] - 1) > 1e-4
 
 
+def test_a_stranger_among_the_photographs_of_one_camera_is_told() -> None:
+    exact = prior_scene(N, noise=OracleNoise.none())  # every view has a focal length of its own
+    found = exact.align(replace(exact.none, camera=np.zeros(N, np.int64)))
+    asked = {c["view"]: c["message"] for c in found.stats["contradictions"]}
+    strangest = int(np.argmax(np.abs(np.log(exact.focals / found.intrinsics[0, 0, 0]))))
+    assert "that of the other photographs of its camera" in asked[strangest]
+
+
 def test_a_known_principal_point_is_used_and_refined_only_where_allowed() -> None:
     exact = prior_scene(3, noise=OracleNoise.none())
     centre = np.array([55.5, 39.5])

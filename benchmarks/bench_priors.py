@@ -1,0 +1,101 @@
+"""Every prior on the noisy oracle: the error without it, with it, and with one of it wrong.
+
+    python -m benchmarks.bench_priors --seeds 0 1 2 3 --pictures docs/pictures
+
+Medians over the seeds. The last column says whether the wrong one was named in the warnings (or its photograph left out with a
+reason), in how many of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.lens_study import study_lens
+from benchmarks.prior_studies import STUDIES, Study
+
+LENSES = (
+    Study("lens, OPENCV", "half the true distortion", "position error, mm", partial(study_lens, "OPENCV")),
+    Study("lens, OPENCV_FISHEYE", "taken for OPENCV", "position error, mm", partial(study_lens, "OPENCV_FISHEYE")),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians over S seeds."""
+
+    study: Study
+    errors: tuple[float, float, float]  # without, right, wrong
+    told: int  # runs in which the wrong one was named
+    of: int
+    example: str
+
+
+def measure(study: Study, seeds: Sequence[int]) -> Row:
+    """Run a study on every seed."""
+    runs = [study.run(seed) for seed in seeds]
+    without, right, wrong = (float(np.median([run[k] for run in runs])) for k in range(3))
+    told = [run[3] for run in runs]
+    return Row(study, (without, right, wrong), sum(map(bool, told)), len(runs), next((t[0] for t in told if t), ""))
+
+
+def print_row(row: Row) -> None:
+    """One line of the table."""
+    without, right, wrong = (f"{error:.3g}" for error in row.errors)
+    study = row.study
+    cells = (study.name, study.measure, without, right, study.wrong_how, wrong, f"{row.told} of {row.of}")
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def draw(rows: Sequence[Row], place: Path) -> None:
+    """Errors relative to those without the prior, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.55 * len(rows) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    y = np.arange(len(rows))[::-1]
+    for place_of_bar, (label, colour) in enumerate((("with the prior", "#2a7f62"), ("with a wrong one among them", "#c2571a"))):
+        ratios = [row.errors[1 + place_of_bar] / row.errors[0] for row in rows]
+        height = y + 0.2 - 0.4 * place_of_bar
+        axes.barh(height, [ratio - 1e-4 for ratio in ratios], 0.36, left=1e-4, color=colour, label=label)
+        for ratio, at in zip(ratios, height, strict=True):
+            axes.text(ratio * 1.06, at, f"{ratio:.2f}", va="center", fontsize=8)
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xscale("log")
+    lowest = min(min(row.errors[1:]) / row.errors[0] for row in rows)
+    highest = max(max(row.errors[1:]) / row.errors[0] for row in rows)
+    axes.set_xlim(max(lowest / 2, 1e-3), highest * 2)
+    axes.set_yticks(y, [f"{row.study.name}\n{row.study.measure}" for row in rows], fontsize=8)
+    axes.set_xlabel("error, as a multiple of the error without the prior")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.savefig(place, dpi=110)
+
+
+def main() -> None:
+    """Print the table and draw the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
+    parser.add_argument("--only", help="part of a study's name")
+    parser.add_argument("--pictures", type=Path, help="folder for priors-gain.png")
+    parser.add_argument("--say", action="store_true", help="print one warning of each wrong run below the table")
+    args = parser.parse_args()
+    print("| prior | measure | without | with | what is wrong | with it | told |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    rows = []
+    for study in (*STUDIES[:4], *LENSES, *STUDIES[4:]):
+        if args.only is None or args.only in study.name:
+            rows.append(measure(study, args.seeds))
+            print_row(rows[-1])
+    if args.say:
+        print("\n" + "\n".join(f"{row.study.name}: {row.example}" for row in rows if row.example))
+    if args.pictures is not None:
+        draw(rows, args.pictures / "priors-gain.png")
+
+
+if __name__ == "__main__":
+    main()
