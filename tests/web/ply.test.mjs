@@ -86,3 +86,16 @@ test('what cannot be read is said', () => {
   assert.throws(() => readHeader(bytes(flat)), /no x, y, z/);
   assert.throws(() => readHeader(bytes(`ply\n${'comment '.repeat(9000)}`)), /does not end/);
 });
+
+test('shuffled, every part of a chunk is an even share of it', () => {
+  const reader = new PlyReader(1e9, true);
+  const chunk = reader.push(new Uint8Array(cloud(3000)));
+  const xs = [...chunk.positions].filter((_, i) => i % 3 === 0);
+  assert.deepEqual(xs.toSorted((a, b) => a - b), Array.from({ length: 3000 }, (_, i) => i));
+  const early = xs.slice(0, 300);
+  for (let third = 0; third < 3; third += 1) {
+    const inside = early.filter((x) => x >= third * 1000 && x < (third + 1) * 1000).length;
+    assert.ok(inside > 70 && inside < 130, `${inside} of 300 in part ${third}`);
+  }
+  chunk.confidence.forEach((value, i) => assert.ok(Math.abs(value - xs[i] / 10) < 1e-3, 'each point keeps its own'));
+});

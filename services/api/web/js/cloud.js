@@ -73,6 +73,16 @@ export class Cloud {
     this.count += chunk.count;
   }
 
+  /**
+   * Draw a share of every chunk.
+   * @param {number} share up to 1
+   * @returns {number} points that are drawn
+   */
+  showShare(share) {
+    for (const { geometry } of this.group.children) geometry.setDrawRange(0, Math.ceil(share * geometry.attributes.position.count));
+    return share * this.count;
+  }
+
   dispose() {
     for (const points of this.group.children) points.geometry.dispose();
     this.material.dispose();

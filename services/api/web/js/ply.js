@@ -60,9 +60,13 @@ function readVertex(lines) {
 
 /** Points out of bytes that come in pieces. Of a file with more points than `limit` an even share is kept. */
 export class PlyReader {
-  /** @param {number} limit */
-  constructor(limit) {
+  /**
+   * @param {number} limit
+   * @param {boolean} [shuffled] whether the points of a chunk come in no order, so that any part of it is an even share
+   */
+  constructor(limit, shuffled = false) {
     this.limit = limit;
+    this.shuffled = shuffled;
     /** @type {PlyHeader | null} */
     this.header = null;
     /** @type {Uint8Array} */
@@ -128,8 +132,22 @@ export class PlyReader {
     const share = Math.min(1, this.limit / count);
     const kept = [];
     for (let i = 0; i < whole; i += 1) if (share === 1 || (((this.seen + i) * GOLDEN) % 1) < share) kept.push(i);
-    return kept;
+    return this.shuffled ? shuffle(kept) : kept;
   }
+}
+
+/**
+ * Put numbers in an order that looks like none, and is always the same.
+ * @param {number[]} numbers
+ */
+function shuffle(numbers) {
+  let state = 1;
+  for (let i = numbers.length - 1; i > 0; i -= 1) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0; // Numerical Recipes' generator
+    const j = Math.floor((state / 2 ** 32) * (i + 1));
+    [numbers[i], numbers[j]] = [numbers[j], numbers[i]];
+  }
+  return numbers;
 }
 
 /**

@@ -19,7 +19,7 @@ self.addEventListener('message', async ({ data }) => {
 async function read(url, limit) {
   const response = await fetch(url);
   if (!response.ok || !response.body) throw new Error(`the service answered ${response.status}`);
-  const cloud = new PlyReader(limit);
+  const cloud = new PlyReader(limit, true);
   const stream = response.body.getReader();
   /** @type {Uint8Array[]} */
   let pending = [];

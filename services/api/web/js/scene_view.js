@@ -57,6 +57,7 @@ export class SceneView extends EventTarget {
     this.viewer = new Viewer(canvas);
     this.cloud = new Cloud();
     this.viewer.world.add(this.cloud.group);
+    this.viewer.cloud = this.cloud;
     this.viewer.addEventListener('pick', (event) => this.lookThrough(/** @type {CustomEvent<number>} */ (event).detail));
     this.viewer.addEventListener('leave', () => this.leave());
     this.controls = new SceneControls(this.places.controls, (change) => this.apply(change));
@@ -92,7 +93,7 @@ export class SceneView extends EventTarget {
     this.cloud?.add(chunk);
     this.chip.textContent = `${Math.floor(100 * fraction)} % of the points`;
     if (first) this.place();
-    this.viewer?.draw();
+    this.viewer?.pace.drawAtLeisure();
   }
 
   /** @param {number} total */

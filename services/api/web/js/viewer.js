@@ -2,7 +2,9 @@
 
 import { Group, PerspectiveCamera, Quaternion, Scene, Vector2, Vector3, WebGLRenderer } from '../vendor/three.min.js';
 import { Flight } from './flight.js';
+import { facing, wholeScene } from './home_view.js';
 import { Orbit } from './orbit.js';
+import { Pace } from './pace.js';
 import { photoWindow, screenPose, straightWindow, widen, worldUp } from './poses.js';
 
 /** @typedef {import('./poses.js').Camera} Camera */
@@ -10,10 +12,6 @@ import { photoWindow, screenPose, straightWindow, widen, worldUp } from './poses
 
 const FIELD_OF_VIEW = 45; // degrees across the shorter side
 const STILL_PX = 6; // a finger that moves less has tapped
-const LIFT = 0.35; // of the way back: how far above the cameras the whole scene is seen from
-const NEAR = 2.2; // radii: the bulk fills the screen
-const TOWARDS_CAMERAS = 0.2; // of the way from what was seen: the middle of the picture
-const FAR = 9; // radii: a camera farther off does not make the scene a speck
 const SHARPEST = 2; // screen pixels per CSS pixel beyond which nobody sees a difference
 
 /** Say whether this browser can draw in three dimensions. */
@@ -41,6 +39,9 @@ export class Viewer extends EventTarget {
     this.camera.updateProjectionMatrix = () => this.project();
     this.window = straightWindow(FIELD_OF_VIEW, 1);
     this.flight = new Flight();
+    this.pace = new Pace(() => this.draw());
+    /** @type {import('./cloud.js').Cloud | null} */
+    this.cloud = null;
     this.orbit = new Orbit(this.camera, canvas, () => this.draw());
     /** @type {Camera | null} */
     this.through = null;
@@ -64,12 +65,12 @@ export class Viewer extends EventTarget {
     this.world.quaternion.setFromUnitVectors(new Vector3(...worldUp(cameras)), new Vector3(0, 1, 0));
     this.world.updateMatrixWorld(true);
     this.radius = bulk.radius;
-    const centre = new Vector3(...bulk.centre).applyQuaternion(this.world.quaternion);
+    const seen = new Vector3(...bulk.centre).applyQuaternion(this.world.quaternion);
     const eyes = cameras.map((camera) => this.viewOf(camera).position);
-    if (eyes.length) centre.lerp(mean(eyes), TOWARDS_CAMERAS);
-    this.home = homeView(eyes, centre, bulk.radius);
+    const { view, centre } = wholeScene(eyes, seen, bulk.radius, straightWindow(FIELD_OF_VIEW, 1));
+    this.home = view;
     this.centre = centre;
-    this.homeDistance = this.home.position.distanceTo(centre);
+    this.homeDistance = view.position.distanceTo(centre);
     this.camera.near = bulk.radius * 0.002;
     this.camera.far = bulk.radius * 60;
     this.orbit.far = bulk.radius * 12;
@@ -113,6 +114,7 @@ export class Viewer extends EventTarget {
   /** Stop everything and free what the graphics card holds. */
   dispose() {
     cancelAnimationFrame(this.waiting);
+    this.pace.stop();
     this.waiting = -1; // nothing is drawn any more
     this.observer.disconnect();
     this.orbit.dispose();
@@ -124,10 +126,13 @@ export class Viewer extends EventTarget {
     this.waiting = 0;
     const view = this.flight.at(now);
     if (view) this.take(view);
+    const moving = this.flight.flying || this.orbit.update();
     this.camera.updateMatrixWorld();
     this.project();
+    const drawn = this.cloud?.showShare(this.pace.share(this.cloud.count, moving)) ?? 0;
     this.renderer.render(this.scene, this.camera);
-    if (this.flight.flying || this.orbit.update()) this.draw();
+    this.pace.note(drawn, moving);
+    if (moving) this.draw();
   }
 
   /** @param {View} view */
@@ -202,41 +207,6 @@ export class Viewer extends EventTarget {
     const y = 1 - ((event.clientY - box.top) / box.height) * 2;
     return this.targets.pick(new Vector2(x, y), this.camera);
   }
-}
-
-/**
- * Behind the cameras and above them, and far enough that both they and the bulk of what they saw are in sight.
- * @param {Vector3[]} eyes where the cameras are
- * @param {Vector3} centre
- * @param {number} radius
- * @returns {View}
- */
-function homeView(eyes, centre, radius) {
-  const back = mean(eyes).sub(centre);
-  if (back.length() < 0.05 * radius) back.set(0, 0, 1);
-  back.normalize().add(new Vector3(0, LIFT, 0)).normalize();
-  const window = straightWindow(FIELD_OF_VIEW, 1);
-  const quaternion = facing(back, new Vector3());
-  const away = eyes.map((eye) => eye.clone().sub(centre).applyQuaternion(quaternion.clone().invert()));
-  const needed = away.map(({ x, y, z }) => Math.max(Math.abs(x), Math.abs(y)) / (0.9 * window.top) + z);
-  const distance = Math.min(Math.max(NEAR * radius, ...needed), FAR * radius);
-  return { position: centre.clone().addScaledVector(back, distance), quaternion, window };
-}
-
-/** @param {Vector3[]} points */
-function mean(points) {
-  return points.reduce((sum, point) => sum.add(point), new Vector3()).divideScalar(Math.max(1, points.length));
-}
-
-/**
- * @param {Vector3} position
- * @param {Vector3} target
- */
-function facing(position, target) {
-  const camera = new PerspectiveCamera();
-  camera.position.copy(position);
-  camera.lookAt(target);
-  return camera.quaternion.clone();
 }
 
 /**
