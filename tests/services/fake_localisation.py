@@ -1,7 +1,8 @@
 """A localisation engine for tests: no network, a pose that tells what it was asked, and misbehaviour on demand.
 
 A photograph whose EXIF description is "do-WHAT" makes the engine do it: crash, raise, memory, nan, lost, slow.
-The pose of a query is a translation by its mean colour over 100; every encoding counts.
+The pose of a query is a translation by its mean colour over 100. What a test wants to see leaves as numbers of the answer: the
+serial number of the reference's encoding as inliers, how many photographs were encoded together as reprojection error.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class FakeEncoding:
     mean: tuple[float, ...]
     wish: str
     serial: int
+    together: int  # photographs that were encoded in one call
     intrinsics: CameraIntrinsics | None = None
 
 
@@ -77,7 +79,7 @@ class FakeLocalisation:
             elif wish == "do-device":
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
             mean = tuple(ImageStat.Stat(photo.image.convert("RGB")).mean)
-            encodings.append(FakeEncoding(photo.name, mean, wish, self._encoded, photo.intrinsics))
+            encodings.append(FakeEncoding(photo.name, mean, wish, self._encoded, len(photos), photo.intrinsics))
         return encodings
 
     def size_of(self, encoded: Encoded) -> int:
@@ -94,7 +96,6 @@ class FakeLocalisation:
 
     def localize(self, query: Encoded, references: Sequence[PosedReference]) -> Outcome:
         posed = all(reference.pose is not None for reference in references)
-        # the serials of the encodings are told as inliers: a test sees what was encoded once more
         return self._found(query, None if posed else 0, list(range(len(references))), references[0].encoded.serial)
 
     def freeze(self, scene: SceneToFreeze, folder: Path, give_way: Callable[[], None]) -> FrozenMap:
@@ -128,7 +129,7 @@ class FakeLocalisation:
         x = float("nan") if query.wish == "do-nan" else query.mean[0] / 100
         pose = [[1.0, 0.0, 0.0, x], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
         covariance = [[0.01 if i == j else 0.0 for j in range(6)] for i in range(6)]
-        return Found(pose, covariance, frame, True, "fake", inliers, 0.5, 0.7, used)
+        return Found(pose, covariance, frame, True, "fake", inliers, 0.5, float(query.together), used)
 
 
 def load(settings: Settings) -> FakeLocalisation:

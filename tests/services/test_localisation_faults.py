@@ -95,6 +95,34 @@ def test_a_deadline_that_cannot_be_met_is_refused_before_it_costs_anything(local
     assert waited < 5
 
 
+def test_queries_that_wait_together_go_through_the_network_together(localising: Localising) -> None:
+    worker = localising.start_worker(localisation_batch=3)
+    assert localising.ask(sent=(GREY,)).json()["confidence"]["reprojection_px"] == 2  # the query and its reference
+    worker.pause()
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(localising.ask, photo_that("", (n, n, n)), (GREY,), deadline_ms=30_000) for n in range(50, 200, 25)]
+        queries = localising.settings.key_prefix + "localisation:queries"
+        wait_for(lambda: localising.api.store.redis.xlen(queries) == 6, 20, "queries that wait")
+        worker.resume()
+        answers = [each.result().json() for each in asked]
+    together = [answer["confidence"]["reprojection_px"] for answer in answers]
+    assert max(together) == 6  # three queries with a reference each, and never more
+    assert sum(together) >= 4 * 6  # the first may have been taken alone before the pause
+    assert [answer["pose"]["position"][0] for answer in answers] == pytest.approx([n / 100 for n in range(50, 200, 25)], abs=0.02)
+
+
+def test_one_bad_query_of_a_batch_is_told_by_itself(localising: Localising) -> None:
+    worker = localising.start_worker()
+    worker.pause()
+    wishes = ["", "do-raise", "", "do-memory"]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(localising.ask, photo_that(wish), (GREY,), deadline_ms=30_000) for wish in wishes]
+        queries = localising.settings.key_prefix + "localisation:queries"
+        wait_for(lambda: localising.api.store.redis.xlen(queries) == 4, 20, "queries that wait")
+        worker.resume()
+        assert [each.result().status_code for each in asked] == [200, 500, 200, 503]
+
+
 def test_a_stale_query_is_dropped_undecoded(localising: Localising) -> None:
     worker = localising.start_worker()
     worker.pause()
