@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -52,11 +53,10 @@ class S3Server:
         identity = {"name": "tests", "credentials": [{"accessKey": "tests", "secretKey": "tests-secret"}], "actions": ["Admin"]}
         (self._folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
         flags = [f"-dir={self._folder}", "-ip=127.0.0.1", "-volume.max=20", "-master.volumeSizeLimitMB=64", "-s3"]
-        flags += [
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-master.telemetry=false",
-        ]  # else at fixed ports: one server a machine
+        # The first two are at fixed ports, else: one server a machine.
+        flags += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+        # A new folder for each start: with its old one the master waits for an election. What it must know the volumes tell it.
+        flags += [f"-master.dir={tempfile.mkdtemp(prefix='master-', dir=self._folder)}"]
         flags += [f"-s3.config={self._folder / 's3.json'}", *(f"-{name}.port={port}" for name, port in self._ports.items())]
         weed = Path(sys.executable).parent / "weed"
         with (self._folder / "weed.log").open("ab") as log:
