@@ -87,6 +87,16 @@ def test_a_link_opens_one_thing_for_reading(tenants: Tenants, anyone: httpx.Clie
     assert_problem(anyone.delete(f"/v1/jobs/{job_id}?{query}"), 401, "unauthorized")
 
 
+def test_no_other_route_takes_a_link_however_well_it_is_signed(tenants: Tenants, anyone: httpx.Client) -> None:
+    job_id, links = finished_job(tenants)
+    secret = LinkSecrets(tenants.api.objects).current()
+    signature = signed_links.Signature(secret, "first", tenants.api.url, 900, time.time())
+    events = f"{tenants.api.url}/v1/jobs/{job_id}/events"
+    assert signature.sign(events) == links["events"]
+    for path in (f"/v1/jobs/{job_id}", "/v1/jobs", "/metrics", f"/v1/jobs/{job_id}/links"):
+        assert_problem(anyone.get(signature.sign(tenants.api.url + path)), 401, "unauthorized")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
