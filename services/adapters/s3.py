@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 BEYOND_END = frozenset({"416", "InvalidRange"})
 FULL = frozenset({"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 SPOOL_BYTES = 8 * 2**20
 
 
@@ -214,6 +216,8 @@ def storage_errors(key: str) -> Iterator[None]:
             raise OutOfSpace(f"{key}: the store is full ({code})") from error
         raise StorageUnavailable(f"{key}: the store answered {code or error}") from error
     except (BotoCoreError, boto3.exceptions.Boto3Error, OSError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise OutOfSpace(f"{key}: this machine has no room for temporary files") from error
         raise StorageUnavailable(f"{key}: {error}") from error
 
 

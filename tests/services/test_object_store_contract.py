@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from services.adapters.directory import PART, DirectoryStore
-from services.adapters.objects import ObjectExists, ObjectNotFound, ObjectStore, StorageUnavailable, open_store
+from services.adapters.objects import ObjectExists, ObjectNotFound, ObjectStore, OutOfSpace, StorageUnavailable, open_store
 from services.adapters.settings import Settings
 from tests.services.s3_server import BUCKET, S3Server
 
@@ -126,6 +127,19 @@ def test_a_writer_that_breaks_off_changes_nothing(any_store: ObjectStore, size: 
             any_store.put(key, Broken(bytes(size)))
     assert [entry.key for entry in any_store.list("w/")] == ["w/old"]
     assert any_store.read("w/old") == b"old"
+
+
+class FullDisk(io.BytesIO):
+    """A source whose temporary file finds no room."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_without_room_is_told(any_store: ObjectStore) -> None:
+    with pytest.raises(OutOfSpace):
+        any_store.put("full/a", FullDisk())
+    assert list(any_store.list("full/")) == []
 
 
 def test_of_writers_that_race_one_wins_whole(any_store: ObjectStore) -> None:
