@@ -71,7 +71,7 @@ export class ProgressView {
       if (i === stage) row.setAttribute('aria-current', 'step');
       else row.removeAttribute('aria-current');
       const spent = report.stages.find((/** @type {any} */ each) => each.name === name)?.seconds;
-      time.textContent = spent && i <= stage ? formatSeconds(spent) : '';
+      time.textContent = spent >= 0.05 && i <= stage ? formatSeconds(spent) : '';
     });
     const mark = Math.floor(report.fraction / TOLD_EVERY);
     if (mark !== this.told) announce(`${percent} percent, ${this.what.textContent}`);
