@@ -97,3 +97,9 @@ class ViewPriors:
     def placed(self) -> NDArray[np.bool_]:  # (N,)
         """Views with a position prior and no pose prior."""
         return np.asarray(np.isfinite(self.position).all(axis=1) & ~self.posed)
+
+    @property
+    def levelled(self) -> NDArray[np.bool_]:  # (N,)
+        """Views whose gravity says something in the frame: that of positions, whose z points up; poses have any frame."""
+        known = np.isfinite(self.gravity).all(axis=1)
+        return np.asarray(known & bool(self.placed.any()) & (not self.posed.any()))

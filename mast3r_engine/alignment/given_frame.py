@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from mast3r_engine.alignment.known_cameras import DOWN, GRAVITY_SIGMA
 from mast3r_engine.alignment.similarity import (
     fit_similarities,
     nearest_rotation,
@@ -51,6 +52,7 @@ class _Anchors:
     given_rotation: Floats  # (posed, 3, 3)
     sigma: Floats  # (K, 3)
     angle_sigma: Floats  # (posed,)
+    down: Floats | None  # (3,) in the component, by the views' gravity
 
 
 def fit_given_frame(
@@ -74,7 +76,7 @@ def fit_given_frame(
     else:
         return (
             f"{len(anchors.index)} positions on a line, or within their own errors, leave the orientation open; "
-            "give three that span a triangle, or one pose"
+            "give three that span a triangle, gravity, or one pose"
         )
     deviation = np.full(len(poses), np.nan)
     deviation[anchors.index] = np.sqrt(_squares(anchors, s, R, t))
@@ -101,14 +103,26 @@ def _gather(poses: Floats, depth: float, priors: ViewPriors) -> _Anchors:
         given_rotation=priors.pose[posed, :3, :3],
         sigma=np.hypot(sigma, POSITION_FLOOR * depth * unit),
         angle_sigma=np.hypot(np.sqrt(variances[:, 3:].mean(1)), ROTATION_FLOOR),
+        down=_mean_down(R, priors),
     )
+
+
+def _mean_down(R: Floats, priors: ViewPriors) -> Floats | None:
+    """Robust mean of the views' down directions in the component; None where no gravity counts."""
+    which = np.flatnonzero(priors.levelled)
+    if len(which) == 0:
+        return None
+    downs = np.einsum("kab,kb->ka", R[which], priors.gravity[which])
+    mean = downs[int(np.argmin(np.arccos(np.clip(downs @ downs.T, -1, 1)).sum(1)))]
+    near = downs[downs @ mean > np.cos(KERNEL * 2 * GRAVITY_SIGMA)].sum(0)
+    return np.asarray(near / np.linalg.norm(near))
 
 
 def _determines_size(anchors: _Anchors) -> bool:
     """Whether the centres have an extent that says a size and, where no orientation is known, two of them."""
     extent = _extents(anchors.given_centre / anchors.sigma)
     own = _extents(anchors.centre)
-    needed = 1 if anchors.posed else 2
+    needed = 1 if anchors.posed or anchors.down is not None else 2
     return bool(len(anchors.index) > needed and extent[needed - 1] > LEAST_EXTENT and own[needed - 1] > 1e-6 * own[0])
 
 
@@ -121,7 +135,10 @@ def _extents(points: Floats) -> Floats:  # (3,) root mean square along the princ
 def _hypotheses(anchors: _Anchors, seed: int) -> list[tuple[float, Floats, Floats]]:
     """Similarities from smallest sets: a pose and another centre, or three centres."""
     found = [_from_pose(anchors, k, m) for k in range(anchors.posed) for m in range(len(anchors.index)) if k != m]
-    if not anchors.posed:
+    if anchors.down is not None:
+        pairs = combinations(range(min(len(anchors.index), 40)), 2)
+        found = [hypothesis for k, m in pairs if (hypothesis := _from_gravity(anchors, k, m)) is not None]
+    elif not anchors.posed:
         triples = np.array(list(combinations(range(min(len(anchors.index), 40)), 3)))
         fits = fit_similarities(anchors.centre[triples], anchors.given_centre[triples], np.ones(triples.shape))
         found = [(float(s), R, t) for s, R, t in zip(*split_similarity(fits), strict=True)]
@@ -141,6 +158,27 @@ def _from_pose(anchors: _Anchors, k: int, m: int) -> tuple[float, Floats, Floats
     return s, R, anchors.given_centre[k] - s * R @ anchors.centre[k]
 
 
+def _from_gravity(anchors: _Anchors, k: int, m: int) -> tuple[float, Floats, Floats] | None:
+    """From two centres and the vertical; None where the centres stand one above the other."""
+    assert anchors.down is not None
+    own, given = anchors.centre[m] - anchors.centre[k], anchors.given_centre[m] - anchors.given_centre[k]
+    bases = [_basis(anchors.down, own), _basis(DOWN, given)]
+    if bases[0] is None or bases[1] is None:
+        return None
+    R = bases[1] @ bases[0].T
+    s = float(np.linalg.norm(given) / np.linalg.norm(own))
+    return s, R, anchors.given_centre[k] - s * R @ anchors.centre[k]
+
+
+def _basis(down: Floats, along: Floats) -> Floats | None:  # (3, 3) columns: down, what is level of `along`, across
+    level = along - (along @ down) * down
+    length = np.linalg.norm(level)
+    if length < 1e-9 or length < 0.1 * np.linalg.norm(along):
+        return None
+    level /= length
+    return np.stack([down, level, np.cross(down, level)], axis=1)
+
+
 def _whitened(anchors: _Anchors, s: float, R: Floats, t: Floats) -> Floats:  # (K, 6) position, rotation; in sigmas
     away = np.zeros((len(anchors.index), 6))
     away[:, :3] = (s * anchors.centre @ R.T + t - anchors.given_centre) / anchors.sigma
@@ -155,7 +193,8 @@ def _squares(anchors: _Anchors, s: float, R: Floats, t: Floats) -> Floats:  # (K
 
 
 def _score(anchors: _Anchors, s: float, R: Floats, t: Floats) -> float:
-    return float(np.log1p(_squares(anchors, s, R, t) / KERNEL**2).sum())
+    tilt = 0.0 if anchors.down is None else float((((R @ anchors.down - DOWN) / GRAVITY_SIGMA) ** 2).sum())
+    return float(np.log1p(np.append(_squares(anchors, s, R, t), tilt) / KERNEL**2).sum())
 
 
 def _refine(anchors: _Anchors, start: tuple[float, Floats, Floats], metric: bool) -> tuple[float, Floats, Floats]:
@@ -173,7 +212,8 @@ def _refine(anchors: _Anchors, start: tuple[float, Floats, Floats], metric: bool
         away = _whitened(anchors, s, R, t)
         squares = np.maximum((away**2).sum(1), 1e-18)
         robust = np.sqrt(KERNEL**2 * np.log1p(squares / KERNEL**2) / squares)
-        return np.append((away * robust[:, None]).ravel(), np.log(s) / METRIC_SIGMA if metric else 0.0)
+        tilt = np.zeros(3) if anchors.down is None else (R @ anchors.down - DOWN) / GRAVITY_SIGMA
+        return np.concatenate([(away * robust[:, None]).ravel(), tilt, [np.log(s) / METRIC_SIGMA if metric else 0.0]])
 
     scale = np.concatenate([np.full(3, ROTATION_FLOOR), np.full(3, float(anchors.sigma.mean())), [0.01]])
     x = least_squares(residuals, np.zeros(7), x_scale=scale, max_nfev=200).x

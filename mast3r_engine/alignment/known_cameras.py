@@ -14,6 +14,8 @@ from mast3r_engine.alignment.camera_state import CameraState
 from mast3r_engine.alignment.similarity import rotation_log, skew
 from mast3r_engine.view_priors import ViewPriors
 
+DOWN = np.array([0.0, 0.0, -1.0])  # in the frame of positions: x east, y north, z up
+GRAVITY_SIGMA = np.radians(2.0)  # of an accelerometer in a hand
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
@@ -48,8 +50,8 @@ class KnownCameras:
         return sum(_cauchy_cost(squared, size) for squared, size, _ in self._squares(state))
 
     def deviations(self, state: CameraState) -> dict[str, Floats]:
-        """How far the state is from focal, pose and position priors, in sigmas, (N,) each; NaN where nothing is known."""
-        found = {name: np.full(len(state.log_focal), np.nan) for name in ("focal", "pose", "position")}
+        """Sigmas of the state from focal, pose, position and gravity priors, (N,) each; NaN where nothing is known."""
+        found = {name: np.full(len(state.log_focal), np.nan) for name in ("focal", "pose", "position", "up")}
         for (squared, _, which), name in zip(self._squares(state), found, strict=True):
             found[name][which] = np.sqrt(squared)
         return found
@@ -63,6 +65,7 @@ class KnownCameras:
         g[focal, 6] += weight * residual * self.views.focal_sigma[focal]
         self._add_poses(H, g, state)
         self._add_positions(H, g, state)
+        self._add_gravity(H, g, state)
 
     def _add_poses(self, H: Floats, g: Floats, state: CameraState) -> None:
         which = self._pose_known
@@ -86,8 +89,22 @@ class KnownCameras:
         H[which[:, None, None], which[:, None, None], across[:, None], across] += np.swapaxes(R, 1, 2) @ (weight[..., None] * R)
         g[which, 3:6] += np.einsum("kba,kb->ka", R, weight * residual)
 
+    def _add_gravity(self, H: Floats, g: Floats, state: CameraState) -> None:
+        which = np.flatnonzero(self.views.levelled)
+        residual = self._gravity_residual(state)
+        J = -state.rotation[which] @ skew(self.views.gravity[which]) / GRAVITY_SIGMA  # of the residual by a rotation step
+        weighted = np.swapaxes(J, 1, 2) * _cauchy_weight((residual**2).sum(1), 3)[:, None, None]
+        turn = np.arange(3)
+        H[which[:, None, None], which[:, None, None], turn[:, None], turn] += weighted @ J
+        g[which, :3] += np.einsum("kab,kb->ka", weighted, residual)
+
+    def _gravity_residual(self, state: CameraState) -> Floats:  # (K, 3) sigmas
+        which = np.flatnonzero(self.views.levelled)
+        down = np.einsum("kab,kb->ka", state.rotation[which], self.views.gravity[which])
+        return np.asarray((down - DOWN) / GRAVITY_SIGMA)
+
     def _squares(self, state: CameraState) -> tuple[tuple[Floats, int, NDArray[np.int64]], ...]:
-        """Squared distances in sigmas, number of coordinates and views: of focal lengths, poses, positions."""
+        """Squared distances in sigmas, number of coordinates and views: of focal lengths, poses, positions, gravity."""
         residual, information = self._pose_residual(state)
         placed = np.flatnonzero(self.views.placed)
         away = (state.centre[placed] - self.views.position[placed]) / self.views.position_sigma[placed]
@@ -95,6 +112,7 @@ class KnownCameras:
             (self._focal_residual(state) ** 2, 1, np.flatnonzero(self.focal_known)),
             (np.einsum("ka,kab,kb->k", residual, information, residual), 6, self._pose_known),
             ((away**2).sum(1), 3, placed),
+            ((self._gravity_residual(state) ** 2).sum(1), 3, np.flatnonzero(self.views.levelled)),
         )
 
     def _focal_residual(self, state: CameraState) -> Floats:

@@ -59,7 +59,7 @@ def measured(scene: PriorScene, factor: dict[int, float] | None = None, views: r
 # --- the terms themselves
 
 
-def random_terms() -> tuple[KnownCameras, CameraState]:
+def random_terms(*, posed: bool = True) -> tuple[KnownCameras, CameraState]:
     rng = np.random.default_rng(1)
     A = rng.standard_normal((N, 6, 6)) * 0.3
     views = replace(
@@ -70,8 +70,9 @@ def random_terms() -> tuple[KnownCameras, CameraState]:
         pose_covariance=A @ np.swapaxes(A, 1, 2) + 0.01 * np.eye(6),
         position=rng.standard_normal((N, 3)),
         position_sigma=np.full((N, 3), [0.1, 0.2, 0.4]),
+        gravity=rng.standard_normal((N, 3)),
     )
-    views.pose[3:] = np.nan
+    views.pose[3 if posed else 0 :] = np.nan
     state = CameraState(
         rotation=rotation_exp(0.5 * rng.standard_normal((N, 3))),
         centre=rng.standard_normal((N, 3)),
@@ -84,8 +85,9 @@ def random_terms() -> tuple[KnownCameras, CameraState]:
     return KnownCameras(views, True), state
 
 
-def test_the_terms_gradient_is_that_of_their_cost() -> None:
-    known, state = random_terms()
+@pytest.mark.parametrize("posed", [True, False])  # gravity counts beside positions alone
+def test_the_terms_gradient_is_that_of_their_cost(posed: bool) -> None:
+    known, state = random_terms(posed=posed)
     H, g = np.zeros((N, N, 10, 10)), np.zeros((N, 10))
     known.add_to(H, g, state)
     for k in range(N):
@@ -261,6 +263,24 @@ def test_positions_on_a_line_are_told_to_be_useless(noisy: PriorScene) -> None:
     found = noisy.align(replace(noisy.none, position=line, position_sigma=np.full((N, 3), 0.1)))
     assert found.given_component == -1
     assert "on a line" in told(found, -1, "position")[0]
+
+
+def test_gravity_orients_what_positions_on_a_line_leave_open() -> None:
+    """A walk along a line: the room's own axes as east, north and up, every second accelerometer a degree off."""
+    scene = prior_scene(N)
+    to_enu = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])  # x right, y down, z forward -> x east, y north, z up
+    truth = scene.poses
+    truth[:, :3] = to_enu @ truth[:, :3]
+    line = truth[:, :3, 3] * [1.0, 0.0, 0.0]  # what is known of the places: x alone, the rest within metres
+    down = np.einsum("kba,b->ka", scene.poses[:, :3, :3], [0.0, 1.0, 0.0])
+    down[::2] = down[::2] @ rotation_exp(np.array([0.017, 0, 0])).T
+    sigma = np.tile([0.01, 3.0, 3.0], (N, 1))
+    found = scene.align(replace(scene.none, position=line, position_sigma=sigma, gravity=down))
+    assert found.given_component == 0
+    found_down = np.einsum("kab,kb->ka", found.cam2world[:, :3, :3], np.einsum("kba,b->ka", truth[:, :3, :3], [0, 0, -1.0]))
+    assert np.degrees(np.arccos(np.clip(found_down @ [0, 0, -1.0], -1, 1))).max() < 1.5
+    open_without = scene.align(replace(scene.none, position=line, position_sigma=sigma))
+    assert open_without.given_component == -1
 
 
 def test_components_in_one_frame_are_one() -> None:
