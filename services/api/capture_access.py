@@ -55,6 +55,7 @@ def view_capture(state: CaptureState, base: str, settings: Settings) -> Capture:
             "image": f"{capture}/images/{{name}}",
             "signed": f"{capture}/links",
             "reconstructions": f"{base}/v1/reconstructions",
+            **({"uploads": f"{capture}/uploads"} if settings.store.startswith("s3:") else {}),
             **{job_id: job_url(base, job_id) for job_id in state.jobs},
         },
     )

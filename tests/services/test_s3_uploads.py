@@ -65,6 +65,7 @@ def names(answer: httpx.Response) -> list[str]:
 def test_photographs_go_past_the_api_and_become_a_job(direct: Api) -> None:
     files = {"ä b+c.jpg": photo(0), "b.png": photo(1, "PNG")}
     capture = new_capture(direct)
+    assert direct.http.get(f"/v1/captures/{capture}").json()["links"]["uploads"] == f"{direct.url}/v1/captures/{capture}/uploads"
     upload = begun(direct, capture, files)
     assert [target["name"] for target in upload["files"]] == list(files)
     for target in upload["files"]:
@@ -211,4 +212,5 @@ def test_a_directory_store_says_to_use_put(api: Api) -> None:
     capture = new_capture(api)
     problem = assert_problem(begin(api, capture, {"a.jpg": photo(0)}), 409, "direct_upload_unavailable")
     assert f"PUT /v1/captures/{capture}/images/NAME" in problem["detail"]
+    assert "uploads" not in api.http.get(f"/v1/captures/{capture}").json()["links"]
     assert list(api.objects.list(f"captures/{capture}/uploads/")) == []
