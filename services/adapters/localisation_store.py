@@ -4,12 +4,14 @@
     references:<tenant>, maps:<tenant>        a tenant's ids         localisation:chores   background work by when it may be taken
     references:<tenant>:bytes, maps:…:bytes   id -> bytes it keeps, for the tenant's quota
     localisation:tries                        how often a piece of background work was taken
+    localisation:encoded                      references that a worker has encoded
 
 What Redis has lost is read from the object store again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -115,8 +117,17 @@ class RecordStore(Generic[R]):
         pipe.zrem(f"{self._prefix}{self.kind.name}s", record.id)
         pipe.hdel(f"{self._prefix}{self.kind.name}s:{record.tenant}:bytes", record.id)
         pipe.zrem(f"{self._prefix}localisation:chores", f"{self.kind.name}:{record.id}")
+        pipe.srem(f"{self._prefix}localisation:encoded", record.id)
         pipe.hdel(f"{self._prefix}localisation:tries", f"{self.kind.name}:{record.id}")
         pipe.execute()
+
+    def mark_encoded(self, record_id: str) -> None:
+        """Note that a worker has encoded a reference."""
+        self._redis.sadd(f"{self._prefix}localisation:encoded", record_id)
+
+    def encoded(self, ids: Sequence[str]) -> list[bool]:
+        """Say which references are encoded."""
+        return [bool(each) for each in self._redis.smismember(f"{self._prefix}localisation:encoded", list(ids))] if ids else []
 
     def restore(self, record_id: str) -> R | None:
         """Put back from the object store what Redis does not know; None when there is no such record."""

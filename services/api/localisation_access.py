@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from anyio import to_thread
 
 from services.adapters.localisation_store import R, RecordStore, read_records
-from services.adapters.objects import ObjectStore
 from services.api.auth import Caller
 from services.api.links import job_url
 from services.api.problems import ProblemError
 from services.api.wiring import Services
-from services.contract import keys
 from services.contract.codes import ProblemCode
 from services.contract.ids import is_id
 from services.contract.localisation_records import LocalisationMap, MapRecord, Reference, ReferenceRecord
@@ -43,12 +41,16 @@ async def find_records(
     return found
 
 
-def view_reference(record: ReferenceRecord, base: str, objects: ObjectStore) -> Reference:
-    """Show a reference. Blocks."""
-    encodings = objects.list(f"{keys.reference_prefix(record.id)}encodings/")
+def view_references(records: Sequence[ReferenceRecord], base: str, store: RecordStore[ReferenceRecord]) -> list[Reference]:
+    """Show references. Blocks."""
+    encoded = store.encoded([record.id for record in records])
+    return [_view_reference(record, base, known) for record, known in zip(records, encoded, strict=True)]
+
+
+def _view_reference(record: ReferenceRecord, base: str, encoded: bool) -> Reference:
     return Reference(
         **record.model_dump(exclude={"tenant"}),
-        encoded=next(iter(encodings), None) is not None,
+        encoded=encoded,
         links={"self": reference_url(base, record.id), "localize": f"{base}/v1/localize"},
     )
 

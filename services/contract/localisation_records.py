@@ -39,7 +39,7 @@ class Reference(Model):
     image: ImageInput
     intrinsics: CameraIntrinsics | None
     pose: Matrix4 | None  # camera to world
-    encoded: bool  # for the checkpoint that was loaded last; it is done in the background, or at the first query
+    encoded: bool  # it has been, in the background or at the first query; another checkpoint does it anew by itself
     created_at: datetime
     retention_until: datetime
     links: dict[str, str]

@@ -110,8 +110,8 @@ class LocalisationWorker:
 
     def _background(self, engine: LocalisationEngine) -> BackgroundThread:
         settings, client = self._settings, self._store.redis
-        self._shelf = ReferenceShelf(engine, self._objects, settings.localisation_cache_bytes)
         references = RecordStore(REFERENCES, settings, client, self._objects)
+        self._shelf = ReferenceShelf(engine, self._objects, settings.localisation_cache_bytes, references.mark_encoded)
         maps = RecordStore(MAPS, settings, client, self._objects)
         freezer = MapFreezer(engine, self._store, self._objects, maps, settings)
         chores = ChoreList(settings, client)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
+
+import redis
 
 from services.adapters.objects import ObjectNotFound, ObjectStore, ObjectStoreError
 from services.contract import keys
@@ -23,9 +26,13 @@ class ReferenceGone(Exception):
 class ReferenceShelf:
     """Gives encoded references by id, without their cameras, which the query brings."""
 
-    def __init__(self, engine: LocalisationEngine, objects: ObjectStore, cache_bytes: int) -> None:
+    def __init__(
+        self, engine: LocalisationEngine, objects: ObjectStore, cache_bytes: int, on_encoded: Callable[[str], None]
+    ) -> None:
+        """`on_encoded` is told the ids of references whose encoding lies in the store."""
         self._engine = engine
         self._objects = objects
+        self._on_encoded = on_encoded
         self._cache: ByteCache[Encoded] = ByteCache(cache_bytes)
 
     def get(self, reference_id: str, name: str) -> Encoded:
@@ -40,6 +47,8 @@ class ReferenceShelf:
         if found is None:
             found = self._fetch(reference_id) or self._encode(reference_id, name)
             self._cache.put(reference_id, found, self._engine.size_of(found))
+            with contextlib.suppress(redis.RedisError):  # shown to clients, nothing more
+                self._on_encoded(reference_id)
         return found
 
     def _fetch(self, reference_id: str) -> Encoded | None:

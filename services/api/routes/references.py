@@ -14,7 +14,7 @@ from services.api.answers import refusals
 from services.api.auth import Caller
 from services.api.body import require_room
 from services.api.links import base_url
-from services.api.localisation_access import find_records, reference_url, view_reference
+from services.api.localisation_access import find_records, reference_url, view_references
 from services.api.localisation_body import parse_document, read_photo_body
 from services.api.localisation_photos import check_photo
 from services.api.photo_names import safe_photo_name
@@ -84,7 +84,7 @@ async def create_reference(
     def keep() -> Response:
         record = _keep(services, caller, facts, image, (header.media_type, header.width, header.height))
         base = base_url(request)
-        shown = view_reference(record, base, services.objects)
+        (shown,) = view_references([record], base, services.references)
         location = {"Location": reference_url(base, record.id), "Cache-Control": "no-store"}
         return Response(shown.model_dump_json(), 201, location, "application/json")
 
@@ -112,7 +112,7 @@ async def list_references(
     def read() -> ReferencePage:
         records, following = services.references.page(caller.tenant, cursor, limit)
         base = base_url(request)
-        return ReferencePage(items=[view_reference(each, base, services.objects) for each in records], next_cursor=following)
+        return ReferencePage(items=view_references(records, base, services.references), next_cursor=following)
 
     page = await to_thread.run_sync(read, limiter=services.store_threads)
     return Response(page.model_dump_json(), 200, {"Cache-Control": "no-store"}, "application/json")
@@ -129,7 +129,7 @@ async def get_reference(reference_id: str, request: Request, services: Wired, ca
     """Give what is known of a reference, and whether it is encoded."""
     (record,) = await find_records(services.references, services, caller, [reference_id])
     base = base_url(request)
-    shown = await to_thread.run_sync(view_reference, record, base, services.objects, limiter=services.store_threads)
+    shown = (await to_thread.run_sync(view_references, [record], base, services.references, limiter=services.store_threads))[0]
     return Response(shown.model_dump_json(), 200, {"Cache-Control": "no-store"}, "application/json")
 
 
