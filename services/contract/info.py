@@ -13,6 +13,8 @@ class LocalisationLimits(Model):
 
     max_references: int  # of one query
     max_photo_bytes: int
+    max_query_bytes: int  # with the references that come along
+    max_query_pixels: int  # of all photographs of a query together
     deadline_ms: int  # of a query that names none
     max_deadline_ms: int
     max_kept_references: int

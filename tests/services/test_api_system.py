@@ -37,6 +37,8 @@ def test_info_tells_the_limits_that_hold(api: Api) -> None:
         "localisation": {
             "max_references": 32,
             "max_photo_bytes": 10_000_000,
+            "max_query_bytes": 64_000_000,
+            "max_query_pixels": 120_000_000,
             "deadline_ms": 10_000,
             "max_deadline_ms": 60_000,
             "max_kept_references": 10_000,

@@ -46,6 +46,8 @@ async def get_info(services: Wired, caller: Authorized) -> Info:
         localisation=LocalisationLimits(
             max_references=settings.max_references,
             max_photo_bytes=settings.localisation_max_photo_bytes,
+            max_query_bytes=settings.localisation_max_query_bytes,
+            max_query_pixels=settings.localisation_max_query_pixels,
             deadline_ms=settings.localisation_deadline_ms,
             max_deadline_ms=settings.localisation_max_deadline_ms,
             max_kept_references=settings.max_kept_references,
