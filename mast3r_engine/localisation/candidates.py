@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.alignment.similarity import fit_similarities, split_similarity
+from mast3r_engine.evaluation.trajectory import rotation_angle
 from mast3r_engine.localisation.agreement import judge_pose
 from mast3r_engine.localisation.minimal_solvers import solve_absolute_pose, solve_relative_pose
 from mast3r_engine.localisation.observation import PairObservation, PointMapSamples
@@ -16,6 +17,8 @@ from mast3r_engine.localisation.rigid_motion import invert, rigid
 Floats = NDArray[np.float64]
 
 FROM_MAPS = ("query_maps_aligned", "reference_maps_aligned")  # rest on the network's point maps alone, not on matches
+SAME_BASIN = 6.0  # degrees; starts nearer to each other are refined to the same pose
+WORTH = 0.2  # of the best score; candidates below it are not refined
 ROUNDS = 8  # of iteratively reweighted least squares
 
 
@@ -53,6 +56,19 @@ def find_candidates(
         if pose is not None and np.isfinite(pose).all()
     ]
     return sorted(candidates, key=lambda candidate: -candidate.score)
+
+
+def distinct_candidates(
+    candidates: list[Candidate],  # best first
+    count: int,
+) -> list[Candidate]:
+    """The best candidates that differ from each other by more than refinement makes good."""
+    distinct: list[Candidate] = []
+    for candidate in candidates:
+        turns = [float(rotation_angle(candidate.pose[:3, :3], other.pose[:3, :3])) for other in distinct]
+        if candidate.score > WORTH * candidates[0].score and all(turn > SAME_BASIN for turn in turns):
+            distinct.append(candidate)
+    return distinct[:count]
 
 
 def metric_translation(

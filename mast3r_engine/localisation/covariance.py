@@ -13,6 +13,9 @@ Floats = NDArray[np.float64]
 PATCHES = 6  # along the longer side of the reference
 REGIONS = 3  # the same for errors that no residual shows
 EPIPOLAR_UNKNOWNS = 5  # of the pose, that errors across the epipolar lines determine
+# Delete-a-region jackknife over the present covariance where errors of different regions are independent (calibration study), by
+# regions along the longer side of the reference.
+JACKKNIFE = {2: 1.2, 3: 0.75}
 FEW_PATCHES = 3.0  # design effect where there are too few patches to measure it
 MODEL_SHARE = 0.02
 
@@ -23,11 +26,49 @@ def pose_covariance(refined: Refined) -> Floats:  # (6, 6)
     H^-1 (D S + P) H^-1: H the Hessian of the robust cost (true second derivative of the loss), P the prior's precision on depth
     and focal errors, S the scatter of the matches' scores, D the design effect of matches that err together (Kish, 1965). S and D
     are taken apart into errors along the line on which depth moves a pixel, and across it: the former are shared much more.
+
+    Where whole regions of the image contradict each other by more than that (`jackknife_ratio`), all of it grows.
     """
     curvature, scatter = information(refined)
     inverse = np.linalg.inv(curvature)
     pose: Floats = (inverse @ scatter @ inverse)[:6, :6]
-    return 0.5 * (pose + pose.T)
+    return 0.5 * (pose + pose.T) * jackknife_ratio(refined, pose)
+
+
+def jackknife_ratio(
+    refined: Refined,
+    covariance: Floats,  # (6, 6)
+) -> float:
+    """How much more the pose moves when a region is left out than the covariance lets expect; at least 1.
+
+    The delete-a-group jackknife (Kott, 2001) to first order: a region's scores, and the Hessian without it.
+    """
+    ratios = [
+        float(np.trace(np.linalg.solve(covariance, moved))) / 6 / expected
+        for count, expected in JACKKNIFE.items()
+        if (moved := _delete_regions(refined, _patches(refined, count))) is not None
+    ]
+    return max(1.0, float(np.mean(ratios))) if ratios else 1.0
+
+
+def _delete_regions(refined: Refined, region: NDArray[np.int64]) -> Floats | None:  # (M,) -> (6, 6)
+    count = int(region.max(initial=-1)) + 1
+    if count < 3:
+        return None
+    model, state, noise = refined.model, refined.state, refined.noise
+    H = model.normal_equations(state, refined.directions, noise)[0]
+    prior = np.diag(model.prior_precision(noise))
+    scores = model.scores(refined.directions, noise, (refined.directions[0].residual, refined.directions[1].residual))
+    moved = np.zeros((count, 6))
+    for k in range(count):
+        inside = region == k
+        part = model.take(inside)
+        directions = refined.directions[0].take(inside), refined.directions[1].take(inside)
+        without = H - (part.normal_equations(state, directions, noise)[0] - prior)
+        moved[k] = np.linalg.solve(without, scores[inside].sum(axis=0))[:6]
+    moved -= moved.mean(axis=0)
+    spread: Floats = (count - 1) / count * moved.T @ moved
+    return spread
 
 
 def information(refined: Refined) -> tuple[Floats, Floats]:  # (u, u) both, over all unknowns

@@ -40,18 +40,24 @@ class JointPose:
         return sum(pair.model.prior_cost(pair.state, pair.noise) for pair in self.pairs)
 
 
+@dataclass(frozen=True)
+class SeenFrom:
+    """A photograph of the map, and its matches with the query."""
+
+    cam2map: Floats  # (4, 4)
+    pair: PairObservation
+    log_size: float  # of the map over the query's own depth: where refinement starts
+
+
 def refine_jointly(
-    observed: Sequence[tuple[Floats, PairObservation]],  # (4, 4) cam2map of a photograph, and its inlier matches
+    observed: Sequence[SeenFrom],  # inlier matches, few gross errors left
     cam2map: Floats,  # (4, 4) start
     focal_sigma: float,  # relative standard deviation of the query's focal length
 ) -> JointPose:
     """Refine a pose over all photographs' reprojections in both directions, with the depths as prior."""
     share = focal_sigma * np.sqrt(len(observed))  # every pair brings its part of the one prior
-    joint = JointPose(
-        cam2map,
-        tuple(pose for pose, _ in observed),
-        tuple(_begin(pair, invert(pose) @ cam2map, share) for pose, pair in observed),
-    )
+    pairs = tuple(_begin(seen, invert(seen.cam2map) @ cam2map, share) for seen in observed)
+    joint = JointPose(cam2map, tuple(seen.cam2map for seen in observed), pairs)
     for _ in range(ROUNDS):
         joint = _descend(joint)
         joint = replace(joint, pairs=tuple(_with_noise(pair) for pair in joint.pairs))
@@ -75,9 +81,11 @@ def joint_covariance(joint: JointPose) -> Floats:  # (6, 6)
     return 0.5 * (pose + pose.T)
 
 
-def _begin(pair: PairObservation, pose: Floats, focal_sigma: float) -> Refined:
-    model = build_model(pair)
-    state, noise = model.start(pose), replace(START, log_focals=(0.0, focal_sigma))
+def _begin(seen: SeenFrom, pose: Floats, focal_sigma: float) -> Refined:
+    model = build_model(seen.pair)
+    state = model.start(pose)
+    state.depth_query[0] = -seen.log_size
+    noise = replace(START, log_focals=(0.0, focal_sigma))
     directions = model.directions(state)
     return Refined(model, state, directions, replace(noise, pixel=starting_pixel_noise(directions, noise)))
 

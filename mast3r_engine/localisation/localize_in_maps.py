@@ -46,7 +46,7 @@ class MapPose:
     """The pose of a query photograph in the frame of one of the maps; OpenCV axes, metres when `metric`.
 
     `covariance` is that of x in T_true = E(x) T_estimated for T = cam2map: x is translation, then rotation vector, in the map's
-    frame. It is relative to the map: an error that all of the map's photographs share is not in it. When `localized` is false,
+    frame. It is relative to the map, whose cameras count as wrong by its `camera_error`; the map's size error is not in it. When
     pose and covariance are the best guess, kept for inspection, or NaN when there is none.
     """
 
@@ -116,7 +116,8 @@ def localize_in_maps(
         clock.lap("retrieve")
         observations = _observe(encoded, chosen, maps, network, options, clock)
         estimates = [
-            _estimate([o for o in observations if o.retrieved.map_index == k], options, priors[k]) for k in range(len(maps))
+            _estimate([o for o in observations if o.retrieved.map_index == k], options, priors[k], maps[k].camera_error)
+            for k in range(len(maps))
         ]
         clock.lap("pose")
     return _answer(encoded, maps, observations, estimates, clock)
@@ -148,12 +149,18 @@ def _observe(
     photos = [maps[r.map_index].photos[r.photo_index] for r in chosen]
     references = [photo.reference for photo in photos]
     pairs = observe_references(query, references, network, options.subsample, False, clock)
-    return with_one_camera([in_map_units(*found) for found in zip(pairs, chosen, photos, strict=True)], query)
+    observed = [
+        in_map_units(pair, retrieved, photo, maps[retrieved.map_index].metric)
+        for pair, retrieved, photo in zip(pairs, chosen, photos, strict=True)
+    ]
+    return with_one_camera(observed, query)
 
 
-def _estimate(observations: Sequence[MapObservation], options: LocalizeOptions, prior: MapPrior | None) -> MapEstimate:
+def _estimate(
+    observations: Sequence[MapObservation], options: LocalizeOptions, prior: MapPrior | None, camera_error: float
+) -> MapEstimate:
     if observations:
-        return estimate_map_pose(observations, options, prior)
+        return estimate_map_pose(observations, options, prior, camera_error)
     nan = float("nan")
     refusal: tuple[Reason, str] = (
         "outside_map",

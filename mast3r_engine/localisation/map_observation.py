@@ -24,8 +24,13 @@ class MapObservation:
 
     retrieved: Retrieved
     photo: MapPhoto
-    pair: PairObservation  # reference: the map's photograph
+    pair: PairObservation  # reference: the map's photograph; the query's depth was brought to the map's size
+    log_size: float  # by how much; evidence of how well sizes are known
     intrinsics_query: Intrinsics
+
+    def with_own_size(self, pair: PairObservation) -> PairObservation:
+        """These matches or a part of them with the query's depth as large as the network gave it."""
+        return replace(pair, depth_query=pair.depth_query * np.exp(-self.log_size))
 
     def points(self) -> Floats:  # (M, 3) map frame
         """The matched points."""
@@ -38,8 +43,16 @@ class MapObservation:
         return pose
 
 
-def in_map_units(observed: ObservedPair, retrieved: Retrieved, photo: MapPhoto) -> MapObservation:
-    """Put the map's depth in the place of the network's, and bring the query's to its size."""
+def in_map_units(
+    observed: ObservedPair,  # its query in the size of the reference's pass
+    retrieved: Retrieved,
+    photo: MapPhoto,
+    metric: bool,
+) -> MapObservation:
+    """Put the map's depth in the place of the network's, and bring the query's to its size.
+
+    Sizes of a network that is not metric say nothing: `log_size` is 0 then.
+    """
     pair = observed.pair
     x, y = pair.xy_reference.astype(np.int64).T
     depth = photo.depth[y, x].astype(np.float64)
@@ -53,7 +66,9 @@ def in_map_units(observed: ObservedPair, retrieved: Retrieved, photo: MapPhoto) 
         samples_reference=_resized(pair.samples_reference, size),
         samples_query=_resized(pair.samples_query, size),
     )
-    return MapObservation(retrieved, photo, pair, observed.intrinsics_query)
+    return MapObservation(
+        retrieved, photo, pair, float(np.log(size * observed.size_ratio)) if metric else 0.0, observed.intrinsics_query
+    )
 
 
 def with_one_camera(observations: Sequence[MapObservation], query: Reference) -> list[MapObservation]:

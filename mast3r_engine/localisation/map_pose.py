@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.localisation.agreement import Agreement, judge_directions, judge_pose
-from mast3r_engine.localisation.joint_refine import JointPose, joint_covariance, refine_jointly
+from mast3r_engine.localisation.joint_refine import JointPose, SeenFrom, joint_covariance, refine_jointly
 from mast3r_engine.localisation.map_observation import MapObservation
 from mast3r_engine.localisation.map_prior import MapPrior
 from mast3r_engine.localisation.map_trust import refuse_flip, refuse_other_poses, refuse_prior
@@ -17,6 +17,7 @@ from mast3r_engine.localisation.minimal_solvers import solve_absolute_pose
 from mast3r_engine.localisation.observation import PairObservation
 from mast3r_engine.localisation.pair_pose import DEPTH_ROOM_AFTER
 from mast3r_engine.localisation.pose_model import build_model
+from mast3r_engine.localisation.refine import Refined
 from mast3r_engine.localisation.rigid_motion import adjoint, invert
 from mast3r_engine.localisation.trust import Refusal, refuse_contradiction, refuse_matches, refuse_uncertainty
 from mast3r_engine.options import LocalizeOptions
@@ -25,6 +26,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 POOLED = 400  # matches that one photograph brings to the perspective pose and to refinement
+SIDEWAYS = 0.2  # a map camera's error across its line of sight and its rotation (radians times depth) over that along it
 SUPPORT = 12  # inliers by which a photograph supports a pose
 
 
@@ -45,6 +47,7 @@ def estimate_map_pose(
     observations: Sequence[MapObservation],
     options: LocalizeOptions,
     prior: MapPrior | None,
+    camera_error: float,  # of the map
 ) -> MapEstimate:
     """Estimate, refine and judge the pose of the query in the frame of the observations' map."""
     pooled = [o.pair.take(_surest(o.pair.conf, POOLED)) for o in observations]
@@ -55,13 +58,13 @@ def estimate_map_pose(
     gates: dict[int, Bools] = {k: a.gate for k, a in enumerate(near) if _supports(a, options)}
     if sum(int(gate.sum()) for gate in gates.values()) < options.min_inliers:
         return _nothing(observations, options)
+    own = [o.with_own_size(pair) for o, pair in zip(observations, pooled, strict=True)]
     focal_sigma = observations[0].intrinsics_query.focal_sigma
     for _ in range(2):
-        joint = refine_jointly(
-            [(observations[k].photo.cam2map, pooled[k].take(gate)) for k, gate in gates.items()], start, focal_sigma
-        )
+        seen = [SeenFrom(observations[k].photo.cam2map, own[k].take(gate), observations[k].log_size) for k, gate in gates.items()]
+        joint = refine_jointly(seen, start, focal_sigma)
         agreements = {
-            k: judge_directions(build_model(pooled[k]).directions(pair.state), options.inlier_pixels, DEPTH_ROOM_AFTER)
+            k: judge_directions(build_model(own[k]).directions(pair.state), options.inlier_pixels, DEPTH_ROOM_AFTER)
             for k, pair in zip(gates, joint.pairs, strict=True)
         }
         again = {k: agreement.gate for k, agreement in agreements.items() if _supports(agreement, options)}
@@ -69,7 +72,7 @@ def estimate_map_pose(
         if settled or not again:
             break
         gates, start = again, joint.cam2map
-    return _judge(observations, joint, agreements, options, prior)
+    return _judge(observations, joint, agreements, options, prior, camera_error)
 
 
 def _judge(
@@ -78,11 +81,13 @@ def _judge(
     agreements: dict[int, Agreement],
     options: LocalizeOptions,
     prior: MapPrior | None,
+    camera_error: float,
 ) -> MapEstimate:
-    pose, covariance = joint.cam2map, joint_covariance(joint)
+    pose = joint.cam2map
     inliers = {k: int(agreement.inliers.sum()) for k, agreement in agreements.items()}
     matches = sum(agreement.squared.shape[1] for agreement in agreements.values())
-    depth = float(np.median(np.concatenate([pair.model.pair.depth_query for pair in joint.pairs])))
+    depth = float(np.median(np.concatenate([_depths(pair) for pair in joint.pairs])))
+    covariance = joint_covariance(joint) + _map_error(pose, camera_error, depth)
     back = adjoint(invert(pose))  # limits are about the camera, wherever the map's origin lies
     one_sided = float(np.median([agreement.one_sided for agreement in agreements.values()]))
     refusal = (
@@ -102,6 +107,19 @@ def _judge(
         reprojection=_reprojection(joint),
         refusal=refusal,
     )
+
+
+def _map_error(pose: Floats, camera_error: float, depth: float) -> Floats:  # (6, 6)
+    """The map's own cameras err, together, mostly along the line of sight: no residual shows it."""
+    along, aside, turn = camera_error * depth, SIDEWAYS * camera_error * depth, SIDEWAYS * camera_error
+    carry = adjoint(pose) @ np.diag([aside, aside, along, turn, turn, turn])
+    covariance: Floats = carry @ carry.T
+    return covariance
+
+
+def _depths(pair: Refined) -> Floats:  # (M,) of the query, in the map's unit
+    depths: Floats = pair.model.pair.depth_query * np.exp(-pair.state.depth_query[0])
+    return depths
 
 
 def _surest(conf: Floats, count: int) -> Bools:  # (M,) -> (M,)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mast3r_engine.evaluation.trajectory import rotation_angle
 from mast3r_engine.localisation.candidates import align_maps
-from mast3r_engine.localisation.joint_refine import JointPose, refine_jointly
+from mast3r_engine.localisation.joint_refine import JointPose, SeenFrom, refine_jointly
 from mast3r_engine.localisation.map_observation import MapObservation
 from mast3r_engine.localisation.map_prior import MapPrior
 from mast3r_engine.localisation.rigid_motion import invert, rigid
@@ -66,7 +66,10 @@ def refuse_flip(joint: JointPose) -> Refusal | None:
     if extent[2] > FLAT * extent[1]:
         return None
     mirrored = _mirrored(joint.cam2map, centre, axes[2])
-    observed = [(photo, pair.model.pair) for photo, pair in zip(joint.photos, joint.pairs, strict=True)]
+    observed = [
+        SeenFrom(photo, pair.model.pair, -float(pair.state.depth_query[0]))
+        for photo, pair in zip(joint.photos, joint.pairs, strict=True)
+    ]
     other = refine_jointly(observed, mirrored, joint.pairs[0].noise.log_focals[1] / np.sqrt(len(observed)))
     if float(rotation_angle(other.cam2map[:3, :3], joint.cam2map[:3, :3])) < SAME_ROTATION:
         return None

@@ -30,6 +30,7 @@ class ObservedPair:
     pair: PairObservation
     intrinsics_reference: Intrinsics
     intrinsics_query: Intrinsics
+    size_ratio: float  # of the reference's pass to the query's; the query's depths are multiplied by it unless metric
 
 
 def observe_references(
@@ -89,7 +90,8 @@ def observe(
     own_r, query_in_r = (_points(view) for view in passes.pass_ji)
     conf_q, conf_ref_in_q = (_confidence(view) for view in passes.pass_ij)
     conf_r, conf_query_in_r = (_confidence(view) for view in passes.pass_ji)
-    ratio = 1.0 if metric else _size_ratio(own_r, ref_in_q)
+    size_ratio = _size_ratio(own_r, ref_in_q)
+    ratio = 1.0 if metric else size_ratio
     own_q, ref_in_q = own_q * ratio, ref_in_q * ratio
     camera_r = choose_intrinsics(reference.camera, reference.name, reference.geometry, reference.exif_focal, own_r, conf_r)
     camera_q = choose_intrinsics(query.camera, query.name, query.geometry, query.exif_focal, own_q, conf_q)
@@ -112,7 +114,7 @@ def observe(
         shared_error=SHARED_ERROR,
     )
     usable = (pair.depth_reference > 0) & (pair.depth_query > 0)
-    return ObservedPair(pair.take(usable), camera_r, camera_q)
+    return ObservedPair(pair.take(usable), camera_r, camera_q, size_ratio)
 
 
 def _descriptors(view: DescribedView) -> NDArray[np.float32]:  # (H, W, D)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.localisation.agreement import Agreement, judge_directions, judge_pose
-from mast3r_engine.localisation.candidates import FROM_MAPS, find_candidates
+from mast3r_engine.localisation.candidates import FROM_MAPS, Candidate, distinct_candidates, find_candidates
 from mast3r_engine.localisation.covariance import pose_covariance
 from mast3r_engine.localisation.observation import PairObservation
 from mast3r_engine.localisation.planarity import refuse_plane
@@ -28,6 +28,7 @@ from mast3r_engine.options import LocalizeOptions
 Floats = NDArray[np.float64]
 
 DEPTH_ROOM_AFTER = 0.03  # relative depth error of an inlier once the smooth errors are taken out
+MOST_STARTS = 3  # candidates that are refined, where they differ; with bad depths the best score before refinement misleads
 MOST_MATCHES = 2_000  # that solvers and refinement look at; more cost time and gain little, since neighbours err together
 
 
@@ -55,12 +56,16 @@ def estimate_pair_pose(
     candidates = find_candidates(pair.take(_thin(np.ones(len(pair), bool))), options.inlier_pixels, options.seed)
     if not candidates:
         return _nothing(len(pair), refuse_matches(len(pair), 0, options) or ("no_overlap", "no candidate pose could be computed"))
-    candidate = candidates[0]
-    gate = judge_pose(pair, candidate.pose, options.inlier_pixels).gate
-    if gate.sum() < options.min_inliers:
-        few = int(gate.sum())
+    grown = [
+        found
+        for candidate in distinct_candidates(candidates, MOST_STARTS)
+        if (found := _grow(pair, candidate, focal_sigmas, options)) is not None
+    ]
+    if not grown:
+        few = int(judge_pose(pair, candidates[0].pose, options.inlier_pixels).gate.sum())
         return _nothing(len(pair), refuse_matches(len(pair), few, options) or ("too_few_inliers", f"{few} inliers"))
-    refined, agreement = _refine(pair, candidate.pose, gate, focal_sigmas, options)
+    best = max(grown, key=lambda found: found.agreement.score)
+    refined, agreement = best.refined, best.agreement
     pose, covariance = refined.state.pose, pose_covariance(refined)
     inliers = agreement.inliers
     kept = pair.take(inliers)
@@ -75,7 +80,25 @@ def estimate_pair_pose(
         or refuse_uncertainty(covariance, depth, options)
     )
     reprojection = _reprojection(build_model(kept), refined)
-    return PairPose(pose, covariance, len(pair), int(inliers.sum()), reprojection, parallax, candidate.method, refusal)
+    return PairPose(pose, covariance, len(pair), int(inliers.sum()), reprojection, parallax, best.candidate.method, refusal)
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """A candidate, refined, and how well all matches agree with it then."""
+
+    candidate: Candidate
+    refined: Refined
+    agreement: Agreement
+
+
+def _grow(
+    pair: PairObservation, candidate: Candidate, focal_sigmas: tuple[float, float], options: LocalizeOptions
+) -> _Grown | None:
+    gate = judge_pose(pair, candidate.pose, options.inlier_pixels).gate
+    if gate.sum() < options.min_inliers:
+        return None
+    return _Grown(candidate, *_refine(pair, candidate.pose, gate, focal_sigmas, options))
 
 
 def _refine(

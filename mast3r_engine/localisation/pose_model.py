@@ -67,6 +67,10 @@ class PoseModel:
     basis_reference: Floats  # (M, 1 + n)
     basis_query: Floats  # (M, 1 + m)
 
+    def take(self, keep: NDArray[np.bool_]) -> PoseModel:  # (M,)
+        """The same model with a part of its matches."""
+        return PoseModel(self.pair.take(keep), self.basis_reference[keep], self.basis_query[keep])
+
     def start(self, pose: Floats) -> PoseState:  # (4, 4)
         """No corrections yet."""
         zeros = (np.zeros(self.basis_reference.shape[1]), np.zeros(self.basis_query.shape[1]))

@@ -30,6 +30,10 @@ class Direction:
     by_shared: Floats  # (M, 2, SHARED)
     by_depth_error: Floats  # (M, 2) derivative by e
 
+    def take(self, keep: NDArray[np.bool_]) -> Direction:  # (M,)
+        """The same direction with a part of its matches."""
+        return Direction(self.residual[keep], self.front[keep], self.by_shared[keep], self.by_depth_error[keep])
+
 
 def scale_focal(
     K: Floats,  # (3, 3)

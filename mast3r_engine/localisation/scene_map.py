@@ -28,6 +28,9 @@ from mast3r_engine.views import ImageGeometry
 Floats = NDArray[np.float64]
 
 CHUNK = 16  # photographs that are decoded from their files at a time
+# Camera error of a reconstruction of one photograph; of N it falls with their root (study of maps on the oracle). A focal length
+# that is too long moves its camera back: what is seen stays as it was, so that no residual shows it.
+RECONSTRUCTED = 0.004
 SAMPLES = 16  # points along the longer side of a photograph by which its view is compared with a prior
 
 
@@ -67,6 +70,7 @@ class SceneMap:
     descriptors: Tensor  # (N, K * C) float32, one per photograph
     metric: bool
     fingerprint: str
+    camera_error: float  # standard deviation of the cameras along their lines of sight, over the depth they see; 0: surveyed
     component: int = 0  # of the reconstruction it came from
     frame: str = "first registered photo of component 0"
 
@@ -103,18 +107,24 @@ def freeze_map(
     with memory_errors_named("freeze a smaller reconstruction"):
         for start in range(0, len(members), CHUNK):
             photos += _encode(scene, images, members[start : start + CHUNK], network, image_size)
-        tokens = [photo.reference.encoded.tokens[0] for photo in photos]
-        vocabulary = learn_vocabulary(tokens)
-        descriptors = torch.stack([describe(t, vocabulary) for t in tokens])
-    return SceneMap(
-        photos=tuple(photos),
-        vocabulary=vocabulary,
-        descriptors=descriptors,
-        metric=scene.metric,
-        fingerprint=network_fingerprint(network),
-        component=component,
-        frame=frame or f"first registered photo of component {component}",
-    )
+        error = RECONSTRUCTED / np.sqrt(len(photos))
+        said = frame or f"first registered photo of component {component}"
+        return assemble_map(photos, scene.metric, network, error, component, said)
+
+
+def assemble_map(
+    photos: Sequence[MapPhoto],  # encoded by `network`
+    metric: bool,
+    network: PairNetwork,
+    camera_error: float,
+    component: int,
+    frame: str,
+) -> SceneMap:
+    """A map of photographs whose poses and depths are known already; learns what retrieval needs."""
+    tokens = [photo.reference.encoded.tokens[0] for photo in photos]
+    vocabulary = learn_vocabulary(tokens)
+    descriptors = torch.stack([describe(t, vocabulary) for t in tokens])
+    return SceneMap(tuple(photos), vocabulary, descriptors, metric, network_fingerprint(network), camera_error, component, frame)
 
 
 def _components(scene: Reconstruction) -> str:

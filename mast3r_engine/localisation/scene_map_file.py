@@ -25,6 +25,7 @@ def map_to_bytes(scene_map: SceneMap) -> bytes:
     header = {
         "metric": scene_map.metric,
         "fingerprint": scene_map.fingerprint,
+        "camera_error": scene_map.camera_error,
         "component": scene_map.component,
         "frame": scene_map.frame,
         "photos": [_photo_header(photo) for photo in scene_map.photos],
@@ -57,6 +58,7 @@ def map_from_bytes(data: bytes) -> SceneMap:
             tensors["descriptors"],
             bool(header["metric"]),
             str(header["fingerprint"]),
+            float(header["camera_error"]),
             int(header["component"]),
             str(header["frame"]),
         )

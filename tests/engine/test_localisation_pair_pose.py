@@ -11,7 +11,7 @@ import pytest
 from mast3r_engine.evaluation.localisation_study import measure_pose, observe_directly, random_scene, relative_pose
 from mast3r_engine.evaluation.oracle import OracleNoise
 from mast3r_engine.evaluation.trajectory import rotation_angle
-from mast3r_engine.localisation.candidates import align_maps, find_candidates, weighted_median
+from mast3r_engine.localisation.candidates import Candidate, align_maps, distinct_candidates, find_candidates, weighted_median
 from mast3r_engine.localisation.minimal_solvers import ransac_options
 from mast3r_engine.localisation.observation import PairObservation, PointMapSamples
 from mast3r_engine.localisation.pair_pose import estimate_pair_pose
@@ -198,3 +198,33 @@ def test_poselib_knows_the_option_names() -> None:
 def test_weighted_median() -> None:
     assert weighted_median(np.array([5.0, 1.0, 3.0]), np.array([1.0, 1.0, 1.0])) == 3.0
     assert weighted_median(np.array([5.0, 1.0, 3.0]), np.array([9.0, 1.0, 1.0])) == 5.0
+
+
+def test_a_wrong_candidate_with_the_better_score_does_not_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With depths that err by a third, poses of points mislead before refinement; what refinement leaves decides."""
+    pair, true = observe_directly(random_scene(5), OracleNoise(), 5), relative_pose(random_scene(5))
+    wrong = perturb_left(true, np.array([0.0, 0.0, 0.0, 0.0, 0.5, 0.0]))
+    scored = [Candidate("points_of_reference", wrong, 1e4), Candidate("essential", true, 9e3)]
+    monkeypatch.setattr("mast3r_engine.localisation.pair_pose.find_candidates", lambda *_: scored)
+    estimate = estimate_pair_pose(pair, KNOWN, OPTIONS)
+    assert estimate.method == "essential"
+    assert rotation_angle(estimate.query2reference[:3, :3], true[:3, :3]) < 0.5
+
+
+def test_candidates_near_each_other_are_refined_once() -> None:
+    near = perturb_left(np.eye(4), np.array([0, 0, 0, 0, np.radians(3), 0.0]))
+    far = perturb_left(np.eye(4), np.array([0, 0, 0, 0, np.radians(9), 0.0]))
+    listed = [Candidate("a", np.eye(4), 100.0), Candidate("b", near, 90.0), Candidate("c", far, 80.0), Candidate("d", -far, 1.0)]
+    assert [c.method for c in distinct_candidates(listed, 3)] == ["a", "c"]
+    assert [c.method for c in distinct_candidates(listed, 1)] == ["a"]
+
+
+def test_regions_that_contradict_each_other_make_the_pose_less_certain(pair: PairObservation) -> None:
+    """A shift that half of the image shares moves the pose; the same errors scattered over all matches leave it."""
+    shift = np.where(pair.xy_reference[:, :1] < pair.size_reference[1] / 2, 1.0, -1.0) * np.array([0.0, 1.5])
+    mixed = np.random.default_rng(0).permutation(shift)
+    traces = [
+        np.trace(estimate_pair_pose(replace(pair, xy_query=pair.xy_query + error), KNOWN, OPTIONS).covariance[3:, 3:])
+        for error in (shift, mixed)
+    ]
+    assert traces[0] > 2 * traces[1]
