@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args
 
 import httpx
@@ -29,9 +30,15 @@ OPEN = {"/healthz/live", "/healthz/ready", "/"}  # whoever asks gets the same an
 PARAMETER = re.compile(r"{(\w+)}")
 
 
+@cache
+def document() -> dict[str, Any]:
+    """The application's document."""
+    return create_app(Settings.model_construct()).openapi()
+
+
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
     """Method, path template and description of every operation."""
-    paths = create_app(Settings.model_construct()).openapi()["paths"]
+    paths = document()["paths"]
     return [(method.upper(), path, each) for path, methods in paths.items() for method, each in methods.items()]
 
 
@@ -165,7 +172,7 @@ NAMED_BESIDE_THE_PATH: dict[tuple[str, str], list[Callable[[httpx.Client, Owned]
 
 def with_schemas(described: Any) -> str:
     """A description with all schemas that it refers to."""
-    schemas = create_app(Settings.model_construct()).openapi()["components"]["schemas"]
+    schemas = document()["components"]["schemas"]
     text, seen = json.dumps(described), set[str]()
     while unseen := set(re.findall(r"#/components/schemas/(\w+)", text)) - seen:
         seen |= unseen
