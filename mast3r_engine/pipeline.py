@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mast3r_engine.alignment import align_dense, align_single, align_sparse, place
+from mast3r_engine.bundle import load_pycolmap, refine_alignment
 from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.errors import InvalidImageError, NoOverlapError, TooFewImagesError
 from mast3r_engine.fusion import fuse
@@ -72,6 +73,8 @@ def reconstruct(
     if len(images) == 0:
         raise TooFewImagesError("there is no photograph; one gives its own points, two or more give cameras")
     priors.check_names(file_names(images))
+    if options.refine == "bundle":
+        load_pycolmap()
     graph = build_pairs(options.scene_graph, len(images), options.pairs, options.seed)
     clock = StageClock(on_progress, len(images), len(graph.pairs))
     with memory_errors_named("take fewer photographs or pairs, or a smaller image_size"):
@@ -270,6 +273,9 @@ def _align(
                 priors=known,
                 on_progress=report,
             )
+        if options.refine == "bundle":
+            pixels = [view.pixels for view in views]
+            alignment = refine_alignment(alignment, evidence.matches, pixels, known, lambda done: report(0.5 + 0.5 * done))
         alignment = place(alignment, wanted_placing(priors, views, known), seed)
         report(1.0)
     if not (alignment.component >= 0).any():

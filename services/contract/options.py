@@ -67,6 +67,9 @@ class JobOptions(OptionsModel):
     directions: Literal["both", "one"] = Field(
         default="both", description="decoder passes of each pair; one: nearly twice as fast and less accurate"
     )
+    refine: Literal["none", "bundle"] = Field(
+        default="none", description="bundle: sub-pixel tracks and bundle adjustment after alignment; slower, more accurate"
+    )
     seed: int = 0
     matching: MatchingOptions = MatchingOptions()
     alignment: AlignmentOptions = AlignmentOptions()

@@ -6,6 +6,7 @@
 from mast3r_engine.evaluation.oracle.direct import complete_graph, oracle_canonicals, oracle_edges, oracle_matches, wrong_matches
 from mast3r_engine.evaluation.oracle.network import OracleNetwork, grey_image
 from mast3r_engine.evaluation.oracle.noise import OracleNoise
+from mast3r_engine.evaluation.oracle.painted import painted_photo
 from mast3r_engine.evaluation.oracle.prediction import OraclePrediction, predict
 from mast3r_engine.evaluation.oracle.room import Room, furnished_room
 from mast3r_engine.evaluation.oracle.scene import OracleScene, OracleView, look_at, make_scene, render_view
@@ -25,6 +26,7 @@ __all__ = [
     "oracle_canonicals",
     "oracle_edges",
     "oracle_matches",
+    "painted_photo",
     "predict",
     "render_view",
     "wrong_matches",
