@@ -4,7 +4,7 @@
     python -m benchmarks.bench_bundle --views 5 --seeds 0    one scene, in seconds
     python -m benchmarks.bench_bundle --data ROOT            photographs with known cameras too (their form: docs/training.md)
 
-Oracle: our synthetic room (6 m), 256x192, complete graph, the errors of docs/performance.md, surfaces with a pattern in space. ATE
+Oracle: our synthetic room (6 m), 256x192, complete graph, the errors of docs/performance.md, surfaces with a pattern. ATE
 is root mean square after a similarity; depth error the median, relative, once the scale is right. Photographs: the packaged
 network (or `--checkpoint`), at its own size.
 """
