@@ -4,8 +4,8 @@
     python -m benchmarks.bench_gpu --small --photos 3                           a tiny network, in seconds
 
 Times are medians of `--rounds`, between CUDA events, after a warm-up. The share of the roofline compares 2.04 TFLOP for a
-directed 512x384 pair with what the same card does in a large bfloat16 product of matrices, measured in the same run. Without a GPU
-nothing is measured, and that is said.
+directed 512x384 pair with what the same card does in a large bfloat16 product of matrices, measured in the same run. Without a
+GPU nothing is measured, and that is said.
 """
 
 from __future__ import annotations
