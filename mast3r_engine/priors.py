@@ -2,7 +2,8 @@
 
 Photographs are named by their file names. Pixels are those of the upright original (after EXIF rotation), pixel centres at
 integers; camera axes are OpenCV's (x right, y down, z forward); lengths are metres. Every impossible value is a PriorsError at
-construction; what depends on the photographs themselves is checked by `Priors.check` before anything runs.
+construction; what depends on the photographs themselves is checked before the network runs (`check_names`, `check_sizes`).
+Masks and depths may be mappings that read a file when it is asked for: each is asked for once.
 """
 
 from __future__ import annotations
@@ -224,22 +225,22 @@ class Priors:
             if counts[name] > 1:
                 raise PriorsError(f"priors name {name} and {counts[name]} photographs have that name; rename all but one")
 
-    def check_size(self, name: str, width: int, height: int) -> None:
-        """PriorsError when what is said about a photograph belongs to one of another size (upright, after EXIF rotation)."""
-        said: list[tuple[str, tuple[int, int]]] = []
-        camera = self.camera_of(name)
-        if camera is not None:
-            said.append(("camera", (camera.lens.width, camera.lens.height)))
-        if name in self.masks:
-            said.append(("mask", self.masks[name].use.shape[::-1]))
-        if name in self.depths:
-            said.append(("depth", self.depths[name].depth.shape[::-1]))
-        for what, (w, h) in said:
-            if (w, h) != (width, height):
-                raise PriorsError(
-                    f"{name}: the {what} is {w}x{h} pixels and the photograph {width}x{height} (upright, after EXIF rotation); "
-                    "bring it to the photograph's size"
-                )
+
+def check_sizes(
+    name: str, size: tuple[int, int], camera: CameraPrior | None, mask: Mask | None, depth: DepthPrior | None
+) -> None:
+    """PriorsError when what is known of a photograph belongs to one of another size; (width, height), upright."""
+    said = {
+        "camera": None if camera is None else (camera.lens.width, camera.lens.height),
+        "mask": None if mask is None else mask.use.shape[::-1],
+        "depth": None if depth is None else depth.depth.shape[::-1],
+    }
+    for what, of in said.items():
+        if of is not None and of != size:
+            raise PriorsError(
+                f"{name}: the {what} is {of[0]}x{of[1]} pixels and the photograph {size[0]}x{size[1]} (upright, after EXIF "
+                "rotation); bring it to the photograph's size"
+            )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mast3r_engine.lens import Lens
 from mast3r_engine.priors import CameraPrior, Priors
 from mast3r_engine.undistortion import in_undistorted
-from mast3r_engine.view_priors import DistanceBetween, MeasuredDepth, Placing, ViewPriors
+from mast3r_engine.view_priors import DistanceBetween, Placing, ViewPriors
 from mast3r_engine.views import ImageGeometry, View
 
 Floats = NDArray[np.float64]
@@ -26,9 +26,7 @@ def resolve_priors(priors: Priors, views: Sequence[View], *, one_camera: bool = 
         found.zoom[k] = 1.0 / float(np.sqrt(np.prod(view.geometry.scale)))
         _enter_camera(found, k, view, priors)
         _enter_place(found, k, view.name, priors)
-        depth = priors.depths.get(view.name)
-        if depth is not None and view.measured_depth is not None:
-            found.depth[k] = MeasuredDepth(view.measured_depth, depth.sigma, depth.metric)
+        found.depth[k] = view.measured_depth
     place = {view.name: k for k, view in enumerate(views)}
     for group in [list(place)] if one_camera else priors.shared_cameras:
         members = [place[name] for name in group if name in place]

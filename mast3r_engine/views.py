@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast3r_engine.lens import Lens
+from mast3r_engine.view_priors import MeasuredDepth
 
 
 @dataclass(frozen=True)
@@ -81,4 +82,4 @@ class View:
     exif_time: datetime | None = None  # when it was taken, by the camera's clock
     lens: Lens | None = None  # the known camera of the original; the pixels here are those of `lens.undistorted_K`
     usable: NDArray[np.bool_] | None = None  # (H, W) what a mask lets through and the lens saw; None: everything
-    measured_depth: NDArray[np.float32] | None = None  # (H, W) metres, NaN = not known
+    measured_depth: MeasuredDepth | None = None

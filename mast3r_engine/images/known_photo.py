@@ -9,6 +9,7 @@ from PIL import Image
 from mast3r_engine.lens import Lens
 from mast3r_engine.priors import DepthPrior, Mask
 from mast3r_engine.undistortion import in_original, undistort
+from mast3r_engine.view_priors import MeasuredDepth
 from mast3r_engine.views import ImageGeometry
 
 OVERSAMPLED = 2  # photographs are undistorted at this multiple of their size at the network, then brought down
@@ -32,10 +33,11 @@ def usable_pixels(
     return seen if mask is None else seen & _look_up(mask.use, xy)
 
 
-def depth_at_network(depth: DepthPrior, lens: Lens | None, geometry: ImageGeometry) -> NDArray[np.float32]:  # (H, W)
+def depth_at_network(depth: DepthPrior, lens: Lens | None, geometry: ImageGeometry) -> MeasuredDepth:
     """The measured depth of each network pixel, NaN where not known. Undistorting does not turn the camera: z stays z."""
     xy, seen = _original_pixels(lens, geometry)
-    return np.where(seen, _look_up(depth.depth, xy), np.nan).astype(np.float32)
+    at_network = np.where(seen, _look_up(depth.depth, xy), np.nan).astype(np.float32)
+    return MeasuredDepth(at_network, depth.sigma, depth.metric)
 
 
 def _original_pixels(

@@ -13,7 +13,7 @@ from mast3r_engine.images.decode import decode_upright
 from mast3r_engine.images.fit import fit_to_network
 from mast3r_engine.images.known_photo import depth_at_network, undistort_picture, usable_pixels
 from mast3r_engine.images.source import MAX_PIXELS, ImageSource, name_images, open_image
-from mast3r_engine.priors import Priors
+from mast3r_engine.priors import Priors, check_sizes
 from mast3r_engine.views import ImageGeometry, View
 
 
@@ -37,8 +37,8 @@ def load_view(
     upright, facts = decode_upright(open_image(image, name, max_pixels), name)
     geometry = fit_to_network(name, upright.width, upright.height, image_size, patch_size, square_crop)
     priors = priors or Priors()
-    priors.check_size(name, upright.width, upright.height)
-    camera, mask, depth = priors.camera_of(name), priors.masks.get(name), priors.depths.get(name)
+    camera, mask, depth = priors.camera_of(name), priors.masks.get(name), priors.depths.get(name)  # maps may be read here
+    check_sizes(name, (upright.width, upright.height), camera, mask, depth)
     lens = None if camera is None else camera.lens
     if lens is not None and not lens.needs_no_resampling:
         upright = undistort_picture(upright, lens, geometry)

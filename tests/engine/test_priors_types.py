@@ -22,6 +22,7 @@ from mast3r_engine import (
     UpDirection,
 )
 from mast3r_engine.geodesy import GpsFix, to_local_metres
+from mast3r_engine.priors import check_sizes
 from mast3r_engine.priors_document import priors_from_document
 
 LENS = Lens("PINHOLE", (500, 500, 319.5, 239.5), 640, 480)
@@ -75,14 +76,15 @@ def test_photographs_that_are_not_there_or_there_twice() -> None:
 
 @pytest.mark.parametrize("what", ["camera", "mask", "depth"])
 def test_what_belongs_to_another_size_is_refused(what: str) -> None:
-    said = {
-        "camera": Priors(cameras={"a": CameraPrior(LENS)}),
-        "mask": Priors(masks={"a": Mask(np.ones((480, 640), bool))}),
-        "depth": Priors(depths={"a": DepthPrior(np.ones((480, 640), np.float32))}),
+    known: dict[str, Any] = {"camera": None, "mask": None, "depth": None}
+    known[what] = {
+        "camera": CameraPrior(LENS),
+        "mask": Mask(np.ones((480, 640), bool)),
+        "depth": DepthPrior(np.ones((480, 640), np.float32)),
     }[what]
-    said.check_size("a", 640, 480)
+    check_sizes("a", (640, 480), **known)
     with pytest.raises(PriorsError, match=f"a: the {what} is 640x480 pixels and the photograph 480x640"):
-        said.check_size("a", 480, 640)
+        check_sizes("a", (480, 640), **known)
 
 
 def test_one_known_photograph_tells_the_camera_of_its_group() -> None:
