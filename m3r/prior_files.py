@@ -7,18 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from PIL import Image
 
 if TYPE_CHECKING:
-    from mast3r_engine import DepthPrior, Mask, Priors
+    from mast3r_engine import Priors
 
 T = TypeVar("T")
-
-USED = 128  # of 255: masks are white where a pixel may be used
-MILLIMETRE = np.float32(0.001)
 
 
 def read_priors(photos: Sequence[Path], cameras: Path | None, masks: Path | None, depths: Path | None) -> Priors:
@@ -28,6 +22,7 @@ def read_priors(photos: Sequence[Path], cameras: Path | None, masks: Path | None
         typer.BadParameter: a file cannot be read, or belongs to no photograph.
         PriorsError: what it says cannot be.
     """
+    from mast3r_engine.prior_images import read_depth, read_mask
     from mast3r_engine.priors_document import priors_from_document
 
     document: dict[str, Any] = {}
@@ -41,28 +36,6 @@ def read_priors(photos: Sequence[Path], cameras: Path | None, masks: Path | None
         masks=_read_folder(photos, masks, read_mask, (".png",)),
         depths=_read_folder(photos, depths, read_depth, (".png", ".npy")),
     )
-
-
-def read_mask(path: Path) -> Mask:
-    """Read a PNG, white where pixels may be used."""
-    from mast3r_engine import Mask
-
-    with Image.open(path) as image:
-        first = np.asarray(image.convert("L"))
-    return Mask(first >= USED)
-
-
-def read_depth(path: Path) -> DepthPrior:
-    """Read a 16-bit PNG in millimetres, or a NumPy file in metres; 0 and NaN are not known."""
-    from mast3r_engine import DepthPrior
-
-    if path.suffix == ".npy":
-        return DepthPrior(np.load(path, allow_pickle=False))
-    with Image.open(path) as image:
-        if not image.mode.startswith("I"):
-            raise typer.BadParameter(f"{path} is a picture of mode {image.mode}; a depth map is a 16-bit PNG in millimetres")
-        millimetres: NDArray[np.float32] = np.asarray(image).astype(np.float32)
-    return DepthPrior(millimetres * MILLIMETRE)
 
 
 def _read_folder(

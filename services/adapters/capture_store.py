@@ -2,6 +2,7 @@
 
     capture:<id>          hash: doc (CaptureRecord), frozen, bytes (with those on their way), deleted_at (ms)
     capture:<id>:images   name -> ImageInput        capture:<id>:pending   name -> SHA-256 of the bytes on their way
+    capture:<id>:priors   see `prior_store`
     capture:<id>:jobs     jobs that use it          captures               ids by the time at which they may have to go (ms)
 
 A photograph is reserved in Redis, stored, described in the object store, and entered in Redis: whatever breaks off in between,
@@ -11,7 +12,7 @@ the same bytes under the same name end the work. What Redis has lost is read fro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -20,10 +21,11 @@ from pydantic import ValidationError
 from services.adapters.job_scripts import to_ms
 from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectNotFound, ObjectStore
+from services.adapters.prior_store import field_of, newest, read_entries
 from services.contract import keys
 from services.contract.captures import CaptureRecord, CaptureTombstone
 from services.contract.ids import new_id
-from services.contract.jobs import ImageInput
+from services.contract.jobs import ImageInput, PriorFile
 
 Refusal = Literal["other", "frozen", "gone", "too_many", "too_large"]
 Deletion = Literal["deleted", "busy", "gone"]
@@ -48,6 +50,7 @@ class CaptureState:
     pending: frozenset[str]  # names of photographs on their way
     jobs: list[str]
     deleted_at: datetime | None
+    priors: list[PriorFile] = field(default_factory=list)  # by kind and name
 
     def expired(self, now: datetime) -> bool:
         """Whether its time is over and no job has it."""
@@ -69,7 +72,7 @@ class CaptureStore:
         expires_at = now + timedelta(hours=self._settings.capture_expiry_h)
         record = CaptureRecord(id=capture_id or new_id("cap"), tenant=tenant, created_at=now, expires_at=expires_at)
         self._write(record)
-        self._enter(record, [])
+        self._enter(record, [], [])
         return CaptureState(record, False, 0, [], frozenset(), [], None)
 
     def get(self, capture_id: str) -> CaptureState | None:
@@ -111,7 +114,8 @@ class CaptureStore:
             return None
         known = state.pending | {image.name for image in state.images}
         if state.record.frozen_at is None:
-            self._enter(state.record, [*state.images, *self._entries(capture_id, known)])
+            images = [*state.images, *self._entries(capture_id, known)]
+            self._enter(state.record, images, newest(state.priors, read_entries(self._objects, capture_id)))
             record = state.record.model_copy(update={"frozen_at": self._store.now()})
             self._write(record)
             self._redis.hset(self._key(capture_id), "doc", record.model_dump_json())
@@ -142,16 +146,19 @@ class CaptureStore:
             record = CaptureRecord.model_validate_json(self._objects.read(keys.capture_document(capture_id)))
         except (ObjectNotFound, ValidationError):
             return False
-        self._enter(record, self._entries(capture_id, frozenset()))
+        self._enter(record, self._entries(capture_id, frozenset()), read_entries(self._objects, capture_id))
         return True
 
-    def _enter(self, record: CaptureRecord, images: list[ImageInput]) -> None:
+    def _enter(self, record: CaptureRecord, images: list[ImageInput], priors: list[PriorFile]) -> None:
         pipe = self._redis.pipeline(transaction=True)
-        facts: dict[str, str | int] = {"doc": record.model_dump_json(), "bytes": sum(image.bytes for image in images)}
+        size = sum(image.bytes for image in images) + sum(prior.bytes for prior in priors)
+        facts: dict[str, str | int] = {"doc": record.model_dump_json(), "bytes": size}
         if record.frozen_at is not None:
             facts["frozen"] = 1
         if images:
             pipe.hset(self._key(record.id, "images"), mapping={image.name: image.model_dump_json() for image in images})
+        if priors:
+            pipe.hset(self._key(record.id, "priors"), mapping={field_of(each): each.model_dump_json() for each in priors})
         pipe.hset(self._key(record.id), mapping=facts)
         pipe.zadd(self._store.prefix + "captures", {record.id: to_ms(record.expires_at)})
         pipe.execute()
@@ -175,7 +182,8 @@ class CaptureStore:
         pipe.hgetall(self._key(capture_id, "images"))
         pipe.hkeys(self._key(capture_id, "pending"))
         pipe.smembers(self._key(capture_id, "jobs"))
-        facts, images, pending, jobs = pipe.execute()
+        pipe.hgetall(self._key(capture_id, "priors"))
+        facts, images, pending, jobs, priors = pipe.execute()
         if "doc" not in facts:
             return None
         deleted_ms = facts.get("deleted_at")
@@ -187,6 +195,7 @@ class CaptureStore:
             pending=frozenset(pending),
             jobs=sorted(jobs),
             deleted_at=datetime.fromtimestamp(float(deleted_ms) / 1000, UTC) if deleted_ms else None,
+            priors=[PriorFile.model_validate_json(priors[name]) for name in sorted(priors)],
         )
 
     def _settle(self, capture_id: str, image: ImageInput, document: str) -> None:

@@ -50,7 +50,9 @@ class UsageMeter:
         with self._lock:
             jobs = self._read_jobs(tenant)
             photos = {job.capture_id: (job.photos, job.photo_bytes) for job in jobs.values()}  # several jobs share a capture
-            photos |= {capture: kept for capture, kept in self._read_captures(tenant) if capture not in photos}
+            for capture, (count, size) in self._read_captures(tenant):  # it may hold more than its jobs: priors sent later
+                known = photos.get(capture, (0, 0))
+                photos[capture] = (max(known[0], count), max(known[1], size))
         results = sum(job.result_bytes for job in jobs.values())
         references, kept = self._read_localisation(tenant)
         count = sum(count for count, _ in photos.values()) + references
@@ -76,7 +78,7 @@ class UsageMeter:
         return found
 
     def _read_captures(self, tenant: str) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Captures without a job: their photographs, those on their way too."""
+        """Captures, but for those that were made for one job: their photographs, those on their way too."""
         ids = self._redis.zrange(self._store.prefix + "captures", 0, -1)
         self._owners = {capture: owner for capture in ids if (owner := self._owners.get(capture)) is not None}
         for batch in _batches(ids):
@@ -108,7 +110,7 @@ def _weigh(document: str) -> _Job:
         version=record.version,
         capture_id=record.capture_id,
         photos=len(record.images),
-        photo_bytes=sum(image.bytes for image in record.images),
+        photo_bytes=record.input_bytes,
         result_bytes=sum(file.bytes for file in record.result.artifacts) if record.result else 0,
     )
 

@@ -25,6 +25,7 @@ from services.api.routes import (
     localize,
     maps,
     page,
+    priors,
     reconstructions,
     references,
     system,
@@ -55,8 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings, app.state.metrics = settings, metrics
-    modules = (reconstructions, captures, uploads, jobs, events, deliveries, artifacts, links, thumbnails, references, maps)
-    for module in (*modules, localize, system, page):
+    modules = (reconstructions, captures, uploads, priors, jobs, events, deliveries, artifacts, links, thumbnails)
+    for module in (*modules, references, maps, localize, system, page):
         app.include_router(module.router)
     install_error_handlers(app)
     app.add_exception_handler(StreamOverError, _end_stream)

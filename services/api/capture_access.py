@@ -8,9 +8,10 @@ from services.adapters.capture_store import CaptureState, CaptureStore
 from services.adapters.settings import Settings
 from services.api.links import capture_url, job_url
 from services.api.problems import ProblemError
-from services.contract.captures import Capture, CaptureLimits
+from services.contract.captures import Capture, CaptureLimits, PriorDocument, PriorImage
 from services.contract.codes import ProblemCode
 from services.contract.ids import is_id
+from services.contract.jobs import PriorFile
 
 
 def find_capture(captures: CaptureStore, tenant: str, capture_id: str) -> CaptureState:
@@ -41,8 +42,11 @@ def view_capture(state: CaptureState, base: str, settings: Settings) -> Capture:
         created_at=record.created_at,
         expires_at=record.expires_at,
         frozen=state.frozen,
-        bytes=sum(image.bytes for image in state.images),
+        bytes=sum(image.bytes for image in state.images) + sum(prior.bytes for prior in state.priors),
         images=state.images,
+        cameras=next((PriorDocument(bytes=p.bytes, sha256=p.sha256) for p in state.priors if p.kind == "cameras"), None),
+        masks=[view_prior(prior) for prior in state.priors if prior.kind == "mask"],
+        depths=[view_prior(prior) for prior in state.priors if prior.kind == "depth"],
         jobs=state.jobs,
         limits=CaptureLimits(
             max_photos=settings.max_photos,
@@ -53,9 +57,17 @@ def view_capture(state: CaptureState, base: str, settings: Settings) -> Capture:
         links={
             "self": capture,
             "image": f"{capture}/images/{{name}}",
+            "cameras": f"{capture}/cameras",
+            "mask": f"{capture}/masks/{{name}}",
+            "depth": f"{capture}/depths/{{name}}",
             "signed": f"{capture}/links",
             "reconstructions": f"{base}/v1/reconstructions",
             **({"uploads": f"{capture}/uploads"} if settings.store.startswith("s3:") else {}),
             **{job_id: job_url(base, job_id) for job_id in state.jobs},
         },
     )
+
+
+def view_prior(prior: PriorFile) -> PriorImage:
+    """Show a mask or a depth map."""
+    return PriorImage(name=prior.name, bytes=prior.bytes, sha256=prior.sha256, width=prior.width or 0, height=prior.height or 0)

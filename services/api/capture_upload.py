@@ -35,7 +35,7 @@ async def receive_photo(request: Request, services: Services, tenant: str, captu
     await to_thread.run_sync(_check_before, services, tenant, capture_id, name, length, limiter=services.upload_threads)
     sums = BodySums(wanted)
     with cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)) as file:
-        await _spool(request, file, sums, services.settings.max_photo_bytes)
+        await spool_body(request, file, sums, services.settings.max_photo_bytes)
         return await to_thread.run_sync(_take, services, tenant, capture_id, name, file, sums, limiter=services.upload_threads)
 
 
@@ -58,12 +58,13 @@ def _check_before(services: Services, tenant: str, capture_id: str, name: str, l
     require_room(services.objects, settings, length)
 
 
-async def _spool(request: Request, file: BinaryIO, sums: BodySums, limit: int) -> None:
+async def spool_body(request: Request, file: BinaryIO, sums: BodySums, limit: int, what: str = "photograph") -> None:
+    """Read a body into a file; raises ProblemError 413 beyond the limit, 408 when it stops coming."""
     size, buffer = 0, bytearray()
     async for chunk in body_chunks(request):
         size += len(chunk)
         if size > limit:
-            raise photo_too_large(limit)
+            raise photo_too_large(limit, what)
         sums.update(chunk)
         buffer += chunk
         if len(buffer) >= SPOOL_BYTES:  # beyond it the spool is a file: never written on the event loop
@@ -91,7 +92,13 @@ def take_photo(
     except UnusablePhotoError as error:
         raise invalid_field(f"/{name}", str(error), ProblemCode.INVALID_IMAGE) from None
     image = ImageInput(
-        name=name, bytes=size, sha256=sha256, media_type=header.media_type, width=header.width, height=header.height
+        name=name,
+        bytes=size,
+        sha256=sha256,
+        media_type=header.media_type,
+        width=header.width,
+        height=header.height,
+        exif_orientation=header.orientation,
     )
 
     def store(key: str) -> None:
@@ -127,14 +134,14 @@ def _check_room_in(state: CaptureState, length: int, limit: int) -> None:
         raise capture_too_large(limit)
 
 
-def capture_too_large(limit: int) -> ProblemError:
-    """With this photograph the capture would be too large."""
-    return too_large("", f"with this photograph the capture would have more than {limit} bytes, the limit")
+def capture_too_large(limit: int, what: str = "photograph") -> ProblemError:
+    """With this file the capture would be too large."""
+    return too_large("", f"with this {what} the capture would have more than {limit} bytes, the limit")
 
 
-def photo_too_large(limit: int) -> ProblemError:
-    """The photograph alone is too large."""
-    return too_large("", f"the photograph has more than {limit} bytes, the limit")
+def photo_too_large(limit: int, what: str = "photograph") -> ProblemError:
+    """The file alone is too large."""
+    return too_large("", f"the {what} has more than {limit} bytes, the limit")
 
 
 def capture_frozen(capture_id: str) -> ProblemError:

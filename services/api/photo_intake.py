@@ -111,6 +111,7 @@ class PhotoIntake:
             media_type=header.media_type,
             width=header.width,
             height=header.height,
+            exif_orientation=header.orientation,
         )
 
     def add_archive(self, file: BinaryIO) -> None:
@@ -131,6 +132,11 @@ class PhotoIntake:
                     self._unusable[at] = (name, "")  # too damaged to be read at all
                 else:
                     self.add_photo(name, photo.file, at, "/archive")
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of the photographs that cannot be used."""
+        return [name for name, _ in self._unusable.values()]
 
     def discard(self) -> None:
         """Remove what was stored."""

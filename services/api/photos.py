@@ -11,6 +11,7 @@ import pillow_heif
 from PIL import Image
 
 from services.api.photo_ends import find_truncation
+from services.api.photo_orientation import read_orientation
 
 MIN_PHOTO_SIDE = 16  # pixels; one patch of the network
 MAX_ASPECT = 8  # long side over short side; beyond it the short side falls below a patch at network size
@@ -26,6 +27,7 @@ class PhotoHeader:
     media_type: str
     width: int  # pixels, as stored, before EXIF rotation
     height: int
+    orientation: int = 1  # EXIF's, 1 to 8
 
 
 class UnusablePhotoError(Exception):
@@ -49,8 +51,9 @@ def inspect_photo(file: BinaryIO, max_pixels: int) -> PhotoHeader:
         raise UnusablePhotoError(f"the {kind} file is cut off: {cut}")
     width, height = _read_size(file, kind, max_pixels)
     _check_size(width, height, max_pixels)
+    orientation = read_orientation(file, kind)
     file.seek(0)
-    return PhotoHeader(PHOTO_FORMATS[kind], width, height)
+    return PhotoHeader(PHOTO_FORMATS[kind], width, height, orientation)
 
 
 def read_head(file: BinaryIO) -> bytes:

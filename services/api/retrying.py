@@ -48,7 +48,9 @@ class RetrySubmission:
     def _require_photographs(self, record: JobRecord) -> None:
         folder = keys.capture_prefix(record.capture_id)
         stored = {found.key for found in self._services.objects.list(folder)}
-        if not stored >= {keys.capture_image(record.capture_id, image.name) for image in record.images}:
+        wanted = {keys.capture_image(record.capture_id, image.name) for image in record.images}
+        wanted |= {keys.capture_prior(record.capture_id, prior.id) for prior in record.priors}
+        if not stored >= wanted:
             raise _photographs_gone(record)
 
 
@@ -67,6 +69,7 @@ def repeat(before: JobRecord, job_id: str, now: datetime, retention_days: float)
         strict_images=before.strict_images,
         labels=before.labels,
         images=before.images,
+        priors=before.priors,
         warnings=before.warnings,
         created_at=now,
         queued_at=now,

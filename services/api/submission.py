@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from services.api.body import body_chunks, declared_length, require_room
 from services.api.multipart_body import MAX_TEXT_BYTES, FilePart, MultipartBody, TextPart, too_large
 from services.api.options_check import check_pairs
 from services.api.photo_intake import PhotoIntake, PhotoStore, check_count
+from services.api.prior_intake import PARTS, PriorIntake
 from services.api.problems import ProblemError, invalid_field
 from services.api.submission_form import TEXT_FIELDS, JobRequest, read_form
 from services.api.upload_lanes import UploadLanes
@@ -26,15 +28,25 @@ from services.api.wiring import Services
 from services.contract.codes import ProblemCode
 from services.contract.ids import new_id
 
+FILE_PARTS = ("images", "archive", *PARTS)
 FORM_OVERHEAD_BYTES = 16 << 20  # text parts, part headers and boundaries, beyond the photographs
 
 
 class FormSubmission:
-    """Photographs that came in one body and lie in a capture of their own."""
+    """Photographs that came in one body, with what is known of them, and lie in a capture of their own."""
 
-    def __init__(self, wanted: JobRequest, intake: PhotoIntake, services: Services, tenant: str, request_id: str) -> None:
+    def __init__(
+        self,
+        wanted: JobRequest,
+        intake: PhotoIntake,
+        priors: PriorIntake,
+        services: Services,
+        tenant: str,
+        request_id: str,
+    ) -> None:
         self._wanted = wanted
         self._intake = intake
+        self._priors = priors
         self._services = services
         self._tenant = tenant
         self._request_id = request_id
@@ -43,13 +55,14 @@ class FormSubmission:
     def fingerprint(self) -> str:
         """The photographs' order counts only where the caller's pairs number them."""
         digests = self._intake.digests
-        return fingerprint(self._wanted, digests if self._wanted.options.get("pairs") else sorted(digests))
+        ordered = digests if self._wanted.options.get("pairs") else sorted(digests)
+        return fingerprint(self._wanted, [*ordered, *self._priors.digests])
 
     async def accept(self, job_id: str) -> Accepted:
         intake, services = self._intake, self._services
         record = new_record(job_id, self._tenant, self._wanted, intake.capture_id, intake.images, services.settings)
-        record = record.model_copy(update={"warnings": intake.warnings})
-        size = sum(image.bytes for image in record.images)
+        record = record.model_copy(update={"warnings": intake.warnings, "priors": self._priors.files})
+        size = record.input_bytes
         try:
             await to_thread.run_sync(
                 services.quotas.require_room, self._tenant, len(record.images), size, limiter=services.upload_threads
@@ -82,12 +95,13 @@ async def receive_form(request: Request, services: Services, tenant: str, object
     if objects is services.objects:  # else an earlier try was accepted, and this one is answered as it was
         await to_thread.run_sync(_check_quota, services, tenant, declared_length(request), limiter=services.upload_threads)
     intake = PhotoIntake(new_id("cap"), objects, services.settings)
+    priors = PriorIntake(intake.capture_id, objects, services.settings)
     try:
-        wanted = await _receive(content_type, body_chunks(request), intake, services, tenant)
+        wanted = await _receive(content_type, body_chunks(request), intake, priors, services, tenant)
     except BaseException:
         await _discard(intake, services)
         raise
-    return FormSubmission(wanted, intake, services, tenant, request.state.request_id)
+    return FormSubmission(wanted, intake, priors, services, tenant, request.state.request_id)
 
 
 def check_media_type(content_type: str) -> None:
@@ -119,7 +133,12 @@ def _check_quota(services: Services, tenant: str, length: int) -> None:
 
 
 async def _receive(
-    content_type: str, chunks: AsyncIterator[bytes], intake: PhotoIntake, services: Services, tenant: str
+    content_type: str,
+    chunks: AsyncIterator[bytes],
+    intake: PhotoIntake,
+    priors: PriorIntake,
+    services: Services,
+    tenant: str,
 ) -> JobRequest:
     """Read the body: photographs go to the store as they come, text is kept for the end."""
     settings = services.settings
@@ -132,6 +151,9 @@ async def _receive(
                 await lanes.start(_photo_work(intake, part, limit.photos - 1))
             elif isinstance(part, FilePart) and part.name == "archive":
                 await lanes.start(partial(intake.add_archive, part.file))
+            elif isinstance(part, FilePart) and part.name in PARTS:
+                pointer = f"/{part.name}/{limit.priors[part.name] - 1}"
+                await lanes.start(partial(priors.add_image, PARTS[part.name], part.filename, part.file, pointer))
             else:
                 name, text = _text_of(part)
                 fields.setdefault(name, []).append(text)
@@ -143,6 +165,8 @@ async def _receive(
     intake.settle(wanted.strict_images or bool(pairs))
     if pairs:
         check_pairs(wanted.options, len(intake.images))
+    cameras = fields.get("cameras", [""])[0]
+    await to_thread.run_sync(priors.settle, cameras, intake.images, intake.left_out, limiter=services.upload_threads)
     return wanted
 
 
@@ -162,6 +186,7 @@ class _FileLimits:
 
     def __init__(self, settings: Settings) -> None:
         self.photos = 0
+        self.priors = Counter[str]()
         self._archives = 0
         self._settings = settings
 
@@ -172,15 +197,20 @@ class _FileLimits:
             check_count(self.photos, self._settings.max_photos)
         elif name == "archive":
             self._archives += 1
+        elif name in PARTS:
+            self.priors[name] += 1
+            check_count(self.priors[name], self._settings.max_photos)
         elif name not in TEXT_FIELDS:
             raise _unknown_part(name)
         if self._archives > 1 or (self._archives and self.photos):
             raise invalid_field("/archive", "one zip, or photographs as 'images', not both")
-        return {"images": self._settings.max_photo_bytes, "archive": self._settings.max_capture_bytes}.get(name, MAX_TEXT_BYTES)
+        settings = self._settings
+        limits = {"archive": settings.max_capture_bytes, **dict.fromkeys(("images", *PARTS), settings.max_photo_bytes)}
+        return limits.get(name, MAX_TEXT_BYTES)
 
 
 def _text_of(part: TextPart | FilePart) -> tuple[str, str]:
-    if part.name in ("images", "archive"):
+    if part.name in FILE_PARTS:
         raise invalid_field(f"/{part.name}", f"a file name is missing (curl: -F {part.name}=@file)")
     if part.name not in TEXT_FIELDS:
         raise _unknown_part(part.name)
@@ -194,7 +224,7 @@ def _text_of(part: TextPart | FilePart) -> tuple[str, str]:
 
 
 def _unknown_part(name: str) -> ProblemError:
-    return invalid_field(f"/{name[:50]}", f"no such part; known: images, archive, {', '.join(TEXT_FIELDS)}")
+    return invalid_field(f"/{name[:50]}", f"no such part; known: {', '.join((*FILE_PARTS, *TEXT_FIELDS))}")
 
 
 async def _discard(intake: PhotoIntake, services: Services) -> None:

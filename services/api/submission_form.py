@@ -12,7 +12,7 @@ from services.contract.jobs import Preset
 from services.contract.outputs import OUTPUTS
 from services.contract.webhooks import Webhook
 
-TEXT_FIELDS = ("options", "preset", "outputs", "labels", "strict_images", "deadline_s", "webhook")
+TEXT_FIELDS = ("options", "preset", "outputs", "labels", "strict_images", "deadline_s", "webhook", "cameras")
 MAX_DEADLINE_S = 30 * 86_400
 MAX_LABELS = 32
 MAX_LABEL_CHARACTERS = 200
@@ -34,7 +34,10 @@ class JobRequest:
 
 
 def read_form(fields: dict[str, list[str]], webhook: Webhook | None = None) -> JobRequest:
-    """Read the text parts but for `webhook`, which was admitted before; raises ProblemError that points to the wrong one."""
+    """Read the text parts but for `webhook`, which was admitted before, and `cameras`, which is no wish.
+
+    Raises ProblemError that points to the wrong one.
+    """
     for name, values in fields.items():
         if len(values) > 1 and name != "outputs":
             raise invalid_field(f"/{name}", f"given {len(values)} times")

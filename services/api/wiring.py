@@ -20,6 +20,7 @@ from services.adapters.link_secrets import LinkSecrets
 from services.adapters.localisation_client import LocalisationClient
 from services.adapters.localisation_store import MAPS, REFERENCES, RecordStore
 from services.adapters.objects import ObjectStore, ObjectStoreError, open_store
+from services.adapters.prior_store import PriorStore
 from services.adapters.queue import JobQueue
 from services.adapters.reaper import ReaperThread
 from services.adapters.settings import Settings
@@ -53,6 +54,7 @@ class Services:
     jobs: AsyncJobStore
     blocking_jobs: JobStore  # the same jobs, for threads
     captures: CaptureStore
+    priors: PriorStore
     uploads: UploadStore
     documents: JobDocuments
     recovery: Recovery
@@ -99,6 +101,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             jobs=jobs,
             blocking_jobs=blocking_jobs,
             captures=CaptureStore(blocking_jobs, objects),
+            priors=PriorStore(blocking_jobs, objects),
             uploads=UploadStore(blocking_jobs, objects),
             documents=JobDocuments(blocking_jobs, objects),
             recovery=Recovery(jobs, blocking_jobs, JobDocuments(blocking_jobs, objects)),

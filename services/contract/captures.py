@@ -38,6 +38,23 @@ class CaptureLimits(Model):
     max_photo_pixels: int
 
 
+class PriorDocument(Model):
+    """The cameras document that a capture has (`GET /v1/captures/{id}/cameras` gives it)."""
+
+    bytes: int
+    sha256: str  # hex
+
+
+class PriorImage(Model):
+    """A mask or a depth map that a capture has."""
+
+    name: str  # of the photograph
+    bytes: int
+    sha256: str  # hex
+    width: int
+    height: int
+
+
 class Capture(Model):
     """A capture as clients see it."""
 
@@ -47,6 +64,9 @@ class Capture(Model):
     frozen: bool  # a job was made of it; it takes no more photographs
     bytes: int
     images: list[ImageInput]  # in the order of their names, which is their order in a job
+    cameras: PriorDocument | None  # what is known beforehand; it may be replaced, jobs keep what they were given
+    masks: list[PriorImage]
+    depths: list[PriorImage]
     jobs: list[str]  # those made of it that are not deleted
     limits: CaptureLimits
     links: dict[str, str]

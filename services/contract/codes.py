@@ -29,6 +29,7 @@ class ProblemCode(StrEnum):
     DIGEST_MISMATCH = "digest_mismatch"
     INVALID_ARCHIVE = "invalid_archive"
     INVALID_OPTIONS = "invalid_options"
+    INVALID_PRIORS = "invalid_priors"
     DUPLICATE_NAME = "duplicate_name"
     TOO_FEW_IMAGES = "too_few_images"
     TOO_MANY_IMAGES = "too_many_images"

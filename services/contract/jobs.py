@@ -13,6 +13,8 @@ from services.contract.webhooks import Webhook, WebhookView
 
 Preset = Literal["fast", "balanced", "accurate"]
 Stage = Literal["load", "encode", "pair", "decode", "match", "align", "fuse", "export"]
+PriorKind = Literal["cameras", "mask", "depth"]
+SIDEWAYS = range(5, 9)  # values of EXIF's orientation that swap width and height
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -31,6 +33,27 @@ class ImageInput(Model):
     media_type: str
     width: int  # as stored, before EXIF rotation
     height: int
+    exif_orientation: int | None = None  # 1 to 8; None: its header does not tell cheaply
+
+    @property
+    def upright_sizes(self) -> list[tuple[int, int]]:
+        """Width and height after EXIF rotation; both that are possible where the orientation is not known."""
+        stored = (self.width, self.height)
+        if self.exif_orientation is None:
+            return [stored, stored[::-1]]
+        return [stored[::-1] if self.exif_orientation in SIDEWAYS else stored]
+
+
+class PriorFile(Model):
+    """What is known beforehand and was sent as a file: of all photographs (cameras), or an image of one of them."""
+
+    id: str  # names the object it lies in; a file that replaces another has an id that is greater
+    kind: PriorKind
+    name: str  # of the photograph; "" for cameras
+    bytes: int
+    sha256: str  # hex
+    width: int | None = None  # of masks and depth maps
+    height: int | None = None
 
 
 class JobError(Model):
@@ -101,7 +124,7 @@ class Scale(Model):
     """Whether lengths are metres, and how that is known."""
 
     metric: bool
-    source: Literal["network", "none"]
+    source: Literal["network", "priors", "none"]
 
 
 class Metrics(Model):
@@ -143,6 +166,7 @@ class JobRecord(Model):
     strict_images: bool = False  # one bad photograph fails the job instead of a warning
     labels: dict[str, str] = Field(default_factory=dict)
     images: list[ImageInput]
+    priors: list[PriorFile] = Field(default_factory=list)  # as they were when the job was made
     warnings: list[str] = Field(default_factory=list)
     created_at: datetime
     queued_at: datetime
@@ -162,6 +186,11 @@ class JobRecord(Model):
     def terminal(self) -> bool:
         """Whether the status is final."""
         return self.status in TERMINAL
+
+    @property
+    def input_bytes(self) -> int:
+        """Of the photographs and of what is known beforehand."""
+        return sum(image.bytes for image in self.images) + sum(prior.bytes for prior in self.priors)
 
 
 class QueueInfo(Model):

@@ -38,6 +38,26 @@ def capture_entry(capture_id: str, name: str) -> str:
     return f"captures/{capture_id}/entries/{name}.json"
 
 
+def capture_prior(capture_id: str, prior_id: str) -> str:
+    """The bytes of one file that says what is known beforehand; they never change."""
+    return f"captures/{capture_id}/priors/files/{prior_id}"
+
+
+def capture_prior_entries_prefix(capture_id: str) -> str:
+    """What is known of the files that say what is known beforehand, one small document each."""
+    return f"captures/{capture_id}/priors/entries/"
+
+
+def capture_prior_entries_of(capture_id: str, kind: str, name: str) -> str:
+    """Those of one kind about one photograph; the one with the greatest id holds."""
+    return f"captures/{capture_id}/priors/entries/{kind}/{name or 'all'}/"
+
+
+def capture_prior_entry(capture_id: str, kind: str, name: str, prior_id: str) -> str:
+    """What is known of one such file; it is written when the file lies in the store."""
+    return f"captures/{capture_id}/priors/entries/{kind}/{name or 'all'}/{prior_id}.json"
+
+
 def uploads_prefix(capture_id: str) -> str:
     """What was uploaded directly for a capture and is not part of it yet."""
     return f"captures/{capture_id}/uploads/"

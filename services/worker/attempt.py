@@ -8,7 +8,8 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -30,6 +31,7 @@ from services.worker.failures import describe_failure, is_device_fault, is_out_o
 from services.worker.lease import JobCanceled, Lease, LeaseLost
 from services.worker.memory import peak_memory_bytes
 from services.worker.patience import persist
+from services.worker.priors import fetch_priors
 from services.worker.resident import ResidentEngine
 from services.worker.scratch import working_folder
 
@@ -96,8 +98,9 @@ def _work(record: JobRecord, lease: Lease, place: Workplace) -> JobResult:
     engine = place.engine.get()
     with working_folder(place.settings, lease.token) as folder:
         photos = [_fetch(image, record, folder / "photos", lease, place) for image in record.images]
+        priors = fetch_priors(record, folder / "priors", partial(_fetch_object, lease=lease, place=place))
         options = apply_preset(record.preset, record.options)
-        job = EngineJob(photos, options, record.outputs, record.strict_images, folder / "results")
+        job = EngineJob(photos, options, record.outputs, record.strict_images, folder / "results", priors)
         shrunk: list[str] = []
         try:
             made = engine.run(job, lease.report)
@@ -106,7 +109,7 @@ def _work(record: JobRecord, lease: Lease, place: Workplace) -> JobResult:
                 raise
             shrunk.append(f"memory did not suffice ({error}); this is the result of a second try with smaller settings")
         if shrunk:  # outside the handler, so that the failed try's frames and their memory are gone
-            made = engine.run(EngineJob(photos, shrink(options), job.outputs, job.strict_images, folder / "second"), lease.report)
+            made = engine.run(replace(job, options=shrink(options), folder=folder / "second"), lease.report)
         artifacts = [_upload(file.name, file.path, file.media_type, record, lease, place) for file in made.files]
         if made.scene is not None:
             _keep_scene(made.scene, record, lease, place)
@@ -114,8 +117,13 @@ def _work(record: JobRecord, lease: Lease, place: Workplace) -> JobResult:
 
 
 def _fetch(image: ImageInput, record: JobRecord, folder: Path, lease: Lease, place: Workplace) -> Photo:
-    key, path = capture_image(record.capture_id, image.name), folder / image.name
-    folder.mkdir(exist_ok=True)
+    path = folder / image.name
+    _fetch_object(capture_image(record.capture_id, image.name), image.sha256, path, lease, place)
+    return Photo(image.name, path)
+
+
+def _fetch_object(key: str, sha256: str, path: Path, lease: Lease, place: Workplace) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
 
     def fetch() -> None:
         digest = hashlib.sha256()
@@ -123,12 +131,11 @@ def _fetch(image: ImageInput, record: JobRecord, folder: Path, lease: Lease, pla
             for chunk in place.objects.open_range(key):
                 digest.update(chunk)
                 file.write(chunk)
-        if digest.hexdigest() != image.sha256:
+        if digest.hexdigest() != sha256:
             raise StorageUnavailable(f"{key}: the bytes are not those that were uploaded")
 
     lease.check()
     persist(fetch, (StorageUnavailable,), place.settings.storage_patience_s, lease.check)
-    return Photo(image.name, path)
 
 
 def _upload(name: str, path: Path, media_type: str, record: JobRecord, lease: Lease, place: Workplace) -> Artifact:

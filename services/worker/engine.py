@@ -23,6 +23,15 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class PriorFiles:
+    """What is known beforehand of a job's photographs, fetched into the working folder; by the photographs' names."""
+
+    cameras: Mapping[str, Any] = field(default_factory=dict)  # the document as the contract has it
+    masks: Mapping[str, Path] = field(default_factory=dict)  # PNG, white where pixels may be used
+    depths: Mapping[str, Path] = field(default_factory=dict)  # 16-bit PNG, millimetres
+
+
+@dataclass(frozen=True)
 class EngineJob:
     """What an engine is asked to do."""
 
@@ -31,6 +40,7 @@ class EngineJob:
     outputs: Sequence[str]  # file names that were asked for
     strict_images: bool  # a photograph that cannot be used ends the job, instead of a warning
     folder: Path  # for the files made
+    priors: PriorFiles = field(default_factory=PriorFiles)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mast3r_engine.options import Options
 from mast3r_engine.reconstruction import Reconstruction
@@ -29,12 +29,19 @@ def to_result(
     left_out = [f"{names[index]} was left out: {reason}" for index, reason in sorted(unusable.items())]
     return EngineResult(
         files=files,
-        scale=Scale(metric=scene.metric, source="network" if scene.metric else "none"),
+        scale=Scale(metric=scene.metric, source=scale_source(scene)),
         quality=judge_quality(scene, photos),
         warnings=[*scene.warnings, *left_out],
         points=len(scene.points),
         stage_seconds=stage_seconds(scene),
     )
+
+
+def scale_source(scene: Reconstruction) -> Literal["network", "priors", "none"]:
+    """How it is known what a length means: by poses, positions, distances or a factor that were given, or by the network."""
+    if scene.stats.get("priors", {}).get("in_given_unit"):
+        return "priors"
+    return "network" if scene.metric else "none"
 
 
 def judge_photos(scene: Reconstruction, names: Sequence[str], unusable: Mapping[int, str]) -> list[PhotoQuality]:

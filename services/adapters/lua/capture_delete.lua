@@ -10,6 +10,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', key, 'deleted_at', now)
 redis.call('PEXPIRE', key, ARGV[3])
+redis.call('PEXPIRE', key .. ':priors', ARGV[3]) -- what they were tells a repeated submission from another one
 redis.call('DEL', key .. ':images', key .. ':pending')
 redis.call('ZADD', prefix .. 'captures', now, ARGV[2])
 return 'deleted'

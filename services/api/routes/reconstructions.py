@@ -27,6 +27,10 @@ router = APIRouter(tags=["reconstructions"])
 
 _WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?', re.IGNORECASE)
 
+_PNGS: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary", "contentMediaType": "image/png"},
+}
 _BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -46,6 +50,9 @@ _BODY: dict[str, Any] = {
                         "contentMediaType": "application/zip",
                         "description": "One zip of photographs, instead of `images`.",
                     },
+                    "cameras": {"$ref": "#/components/schemas/CamerasDocument"},
+                    "masks": _PNGS | {"description": "PNGs of the photographs' sizes and names, white where pixels may be used."},
+                    "depths": _PNGS | {"description": "16-bit PNGs of the photographs' sizes and names, in millimetres."},
                     "options": {"type": "object", "description": "JSON; `GET /v1/options` has the schema."},
                     "preset": {"type": "string", "enum": ["fast", "balanced", "accurate"], "default": "balanced"},
                     "outputs": {
@@ -73,6 +80,7 @@ _BODY: dict[str, Any] = {
                 },
             },
             "encoding": {
+                "cameras": {"contentType": "application/json"},
                 "options": {"contentType": "application/json"},
                 "labels": {"contentType": "application/json"},
                 "outputs": {"contentType": "application/json"},
