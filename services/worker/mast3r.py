@@ -18,6 +18,7 @@ from services.adapters.settings import Settings
 from services.contract.outputs import ALWAYS
 from services.worker.engine import EngineFile, EngineJob, EngineResult, OnProgress
 from services.worker.localisation_state import save_scene
+from services.worker.priors_for_engine import to_priors
 from services.worker.translate import to_options, to_result
 
 log = logging.getLogger("m3r.worker")
@@ -54,6 +55,7 @@ class Mast3rEngine:
                 to_options(job.options),
                 on_progress=lambda stage, fraction: on_progress(stage, fraction * (1 - EXPORT_SHARE)),
                 on_invalid=None if job.strict_images else leave_out,
+                priors=to_priors(job.priors),
             )
         except TooFewImagesError as error:
             reasons = "; ".join(f"{job.photos[index].name}: {reason}" for index, reason in list(unusable.items())[:REASONS_TOLD])
