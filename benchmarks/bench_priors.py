@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.lens_study import study_lens
-from benchmarks.prior_studies import STUDIES, Study
+from benchmarks.prior_studies import STUDIES, Study, gps_scene, true_poses
+from mast3r_engine import Priors, reconstruct
+from mast3r_engine.evaluation.oracle import OracleNetwork, OracleNoise, grey_image
 
 LENSES = (
     Study("lens, OPENCV", "half the true distortion", "position error, mm", partial(study_lens, "OPENCV")),
@@ -76,12 +78,32 @@ def draw(rows: Sequence[Row], place: Path) -> None:
     figure.savefig(place, dpi=110)
 
 
+def draw_plan(place: Path, seed: int) -> None:
+    """The room from above: fixes, one of them wrong, where the photographs were taken, and where they came out."""
+    from matplotlib.figure import Figure
+
+    scene, _, wrong = gps_scene(seed)
+    photos = [grey_image(k, view.height, view.width) for k, view in enumerate(scene.views)]
+    found = reconstruct(photos, OracleNetwork(scene, OracleNoise(), seed=seed), priors=Priors(positions=wrong))
+    fixes = np.stack([position.position for position in wrong.values()])
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*fixes[:, [0, 2]].T, marker="x", s=60, color="#c2571a", label="GPS fixes of 0.1 m, one 3 m off")
+    axes.scatter(*true_poses(scene)[:, [0, 2], 3].T, s=90, facecolors="none", edgecolors="black", label="true places")
+    axes.scatter(*found.cam2world[:, [0, 2], 3].T, s=16, color="#2a7f62", label="found")
+    for fix, centre in zip(fixes, found.cam2world[:, :3, 3], strict=True):
+        axes.plot([fix[0], centre[0]], [fix[2], centre[2]], color="#c2571a", linewidth=0.6)
+    axes.set(aspect="equal", xlabel="x, metres", ylabel="z, metres")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(place, dpi=110)
+
+
 def main() -> None:
-    """Print the table and draw the picture."""
+    """Print the table and draw the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--only", help="part of a study's name")
-    parser.add_argument("--pictures", type=Path, help="folder for priors-gain.png")
+    parser.add_argument("--pictures", type=Path, help="folder for priors-gain.png and priors-gps.png")
     parser.add_argument("--say", action="store_true", help="print one warning of each wrong run below the table")
     args = parser.parse_args()
     print("| prior | measure | without | with | what is wrong | with it | told |")
@@ -95,6 +117,7 @@ def main() -> None:
         print("\n" + "\n".join(f"{row.study.name}: {row.example}" for row in rows if row.example))
     if args.pictures is not None:
         draw(rows, args.pictures / "priors-gain.png")
+        draw_plan(args.pictures / "priors-gps.png", args.seeds[0])
 
 
 if __name__ == "__main__":

@@ -98,7 +98,8 @@ def depth_error(scene: OracleScene) -> Callable[[Reconstruction], float]:
     """Median per cent, without any scaling."""
 
     def error(found: Reconstruction) -> float:
-        errors = [np.nanmedian(np.abs(depth / view.depth - 1)) for depth, view in zip(found.depth, scene.views, strict=True)]
+        known = [(d, v) for d, v in zip(found.depth, scene.views, strict=True) if np.isfinite(d).any()]
+        errors = [np.nanmedian(np.abs(depth / view.depth - 1)) for depth, view in known]
         return 100 * float(np.nanmedian(errors))
 
     return error
@@ -188,12 +189,18 @@ def uncertain_poses(seed: int) -> tuple[float, float, float, list[str]]:
 
 def gps_positions(seed: int) -> tuple[float, float, float, list[str]]:
     """As `uncertain_poses`, on eight photographs around the room."""
+    scene, right, wrong = gps_scene(seed)
+    _, good, bad, told = run_three(scene, Priors(positions=right), Priors(positions=wrong), absolute_error(scene), seed)
+    at = np.stack([position.position for position in right.values()])
+    return 1e3 * float(np.sqrt(((at - true_poses(scene)[:, :3, 3]) ** 2).sum(1).mean())), good, bad, told
+
+
+def gps_scene(seed: int) -> tuple[OracleScene, dict[str, PositionPrior], dict[str, PositionPrior]]:
+    """Fixes of 0.1 m along each axis, and the same with one 3 m away."""
     scene, rng = make_scene(8, H, W, seed=seed, arc_degrees=200), np.random.default_rng(seed)
     at = true_poses(scene)[:, :3, 3] + 0.1 * rng.standard_normal((8, 3))
     right = {name: PositionPrior(place, 0.1) for name, place in zip(photo_names(8), at, strict=True)}
-    wrong = {**right, photo_names(8)[ODD]: PositionPrior(at[ODD] + [3.0, 0, 1.0], 0.1)}
-    _, good, bad, told = run_three(scene, Priors(positions=right), Priors(positions=wrong), absolute_error(scene), seed)
-    return 1e3 * float(np.sqrt(((at - true_poses(scene)[:, :3, 3]) ** 2).sum(1).mean())), good, bad, told
+    return scene, right, {**right, photo_names(8)[ODD]: PositionPrior(at[ODD] + [3.0, 0, 1.0], 0.1)}
 
 
 def _moved(pose: Floats, shift: list[float] | Floats) -> Floats:
