@@ -45,6 +45,7 @@ def test_a_worker_that_was_stopped_takes_no_more_queries(localising: Localising)
     assert_problem(localising.ask(sent=(GREY,)), 503, "localisation_unavailable")
 
 
+@pytest.mark.faults
 def test_a_query_that_kills_its_worker_takes_no_other_with_it(localising: Localising) -> None:
     """With another worker beside, what was in work is tried once more within its deadline; the killer is named at last."""
     localising.start_worker()
@@ -143,6 +144,7 @@ def test_as_many_wait_as_may_and_no_more(settings: Settings, tmp_path: Path) -> 
     assert sum("as many queries wait as may" in detail for _, detail in codes) == 3
 
 
+@pytest.mark.faults
 def test_photographs_that_wait_are_bounded_in_bytes(settings: Settings, tmp_path: Path) -> None:
     with open_localising(settings, tmp_path, start=False, localisation_queue_bytes=4000) as made:
         made.start_worker().pause()

@@ -91,7 +91,7 @@ def test_pages_deletion_and_the_limit(localising: Localising) -> None:
     [
         ("invalid", "invalid_map", "no photograph is registered"),
         ("raise", "engine_error", "ValueError"),
-        ("crash", "worker_lost", "3 times"),
+        pytest.param("crash", "worker_lost", "3 times", marks=pytest.mark.faults),
     ],
 )
 def test_a_map_that_cannot_be_built_says_why(localising: Localising, what: str, code: str, message: str) -> None:
