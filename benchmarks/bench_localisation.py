@@ -143,7 +143,7 @@ def save_plots(rows: list[tuple[Study, StudySummary]], folder: Path) -> None:
             panel.plot(x, y, "o-")
             panel.set(xlabel=sweep, ylabel=label, ylim=(0, None))
             panel.grid(alpha=0.3)
-        figure.savefig(folder / f"{sweep.split(' [')[0].replace(' ', '_')}.png", dpi=110)
+        figure.savefig(folder / f"localisation-{sweep.split(' [')[0].replace(' ', '-')}.png", dpi=80)
         plt.close(figure)
 
 

@@ -70,17 +70,25 @@ def case_in_map(answer: MapPose, scene: OracleScene, scene_map: SceneMap) -> Pos
     if answer.reason is not None:
         return answer.reason
     numbers = [int(name.removeprefix("image_")) for name in scene_map.names]
-    true = np.stack([scene.views[k].cam2world for k in numbers])
     found = np.stack([photo.cam2map for photo in scene_map.photos])
+    pose = true_in_map(found, np.stack([scene.views[k].cam2world for k in numbers]), scene.views[-1].cam2world)[0]
+    return measure_pose(answer.cam2map, answer.covariance, pose)
+
+
+def true_in_map(
+    found: Floats,  # (N, 4, 4) the map's cameras
+    true: Floats,  # (N, 4, 4) the same in the world
+    query: Floats,  # (4, 4) in the world
+) -> tuple[Floats, float]:  # (4, 4), the world's unit in the map's
+    """Carry a pose from the world into the map, by the mean rotation of its cameras and the spread of their centres."""
     R = _mean_rotation(found[:, :3, :3] @ np.swapaxes(true[:, :3, :3], 1, 2))
     moved = true[:, :3, 3] @ R.T
     spread = [points - points.mean(axis=0) for points in (found[:, :3, 3], moved)]
     size = float(np.sqrt((spread[0] ** 2).sum() / (spread[1] ** 2).sum())) if len(true) > 1 else 1.0
-    query = scene.views[-1].cam2world
     pose = np.eye(4)
     pose[:3, :3] = R @ query[:3, :3]
     pose[:3, 3] = size * (R @ query[:3, 3]) + found[:, :3, 3].mean(axis=0) - size * moved.mean(axis=0)
-    return measure_pose(answer.cam2map, answer.covariance, pose)
+    return pose, size
 
 
 def _mean_rotation(rotations: Floats) -> Floats:  # (N, 3, 3) -> (3, 3)

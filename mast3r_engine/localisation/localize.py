@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mast3r_engine.errors import ReferencesError
+from mast3r_engine.localisation.baseline_scale import scale_from_baselines
 from mast3r_engine.localisation.camera import CameraLike
 from mast3r_engine.localisation.fuse_references import fuse_poses, to_world
 from mast3r_engine.localisation.observe import ObservedPair, observe_references
 from mast3r_engine.localisation.pair_pose import PairPose, estimate_pair_pose
 from mast3r_engine.localisation.query_clock import QueryClock
 from mast3r_engine.localisation.reference import Photograph, Reference, encode_photographs
-from mast3r_engine.localisation.result import Localization, ReferenceResult
+from mast3r_engine.localisation.result import Localization, ReferenceResult, ScaleSource
 from mast3r_engine.localisation.rigid_motion import adjoint, invert
 from mast3r_engine.localisation.trust import Refusal
 from mast3r_engine.memory_errors import memory_errors_named
@@ -23,6 +24,12 @@ from mast3r_engine.options import LocalizeOptions
 from mast3r_engine.predictions import PairNetwork
 
 Floats = NDArray[np.float64]
+
+NO_SCALE: Refusal = (
+    "low_parallax",
+    "the network is not metric, and the references' poses do not say how far the query is: give two or more that see it from "
+    "different directions",
+)
 
 
 def localize(
@@ -40,7 +47,8 @@ def localize(
     `query_intrinsics`: (3, 3), or a PinholeCamera that also says its image size; pixels of the upright original. Without it,
     EXIF's focal length where the point map does not contradict it, else the point map's. `reference_intrinsics`: one per
     reference, None where not known. `reference_poses`: camera to world of every reference; then all references that agree are
-    fused and `cam2world` is in their frame. Without them the pose is against the reference with the most inliers.
+    fused and `cam2world` is in their frame; a network that is not metric takes its lengths from their baselines. Without them the
+    pose is against the reference with the most inliers.
 
     ReferencesError for no reference, too many, or poses that are none; IntrinsicsError for an impossible camera or one of
     another image size; ForeignNetworkError for references of another network;
@@ -135,10 +143,15 @@ def _localize_in_world(answer: _Answer, poses: Floats, clock: QueryClock) -> Loc
         nothing = answer.estimates[k]
         world = np.full((4, 4), np.nan), np.full((6, 6), np.nan)
         return _assemble(answer, k, (nothing.query2reference, nothing.covariance), world, (), nothing.refusal, clock)
-    carried = [to_world(poses[j], answer.estimates[j].query2reference, answer.estimates[j].covariance) for j in chosen]
+    against = [(answer.estimates[j].query2reference, answer.estimates[j].covariance) for j in chosen]
+    refusal = answer.estimates[k].refusal
+    if not answer.metric and refusal is None:
+        scaled = scale_from_baselines([poses[j] for j in chosen], [pose for pose, _ in against], [c for _, c in against])
+        refusal = NO_SCALE if scaled is None else None
+        against = against if scaled is None else [(found.query2reference, found.covariance) for found in scaled]
+    carried = [to_world(poses[j], *found) for j, found in zip(chosen, against, strict=True)]
     fused = fuse_poses([pose for pose, _ in carried], [covariance for _, covariance in carried])
     members = tuple(chosen[m] for m in fused.members)
-    refusal = answer.estimates[k].refusal
     if refusal is None and len(chosen) > 1 and len(members) == 1:
         refusal = ("inconsistent_references", f"{len(chosen)} references localise the query, each elsewhere; check their poses")
     k = max(members, key=lambda j: answer.estimates[j].inliers)
@@ -173,12 +186,18 @@ def _assemble(
         inlier_ratio=estimate.inliers / max(estimate.matches, 1),
         reprojection_px=estimate.reprojection * _pixel_size(answer.query),
         parallax_degrees=estimate.parallax,
-        scale_source="metric_point_maps" if answer.metric else "network_units",
+        scale_source=_scale_source(answer.metric, in_world=world is not None),
         query_intrinsics=answer.pairs[k].intrinsics_query,
         fused=fused,
         references=tuple(_reference_result(answer, j) for j in range(len(answer.references))),
         seconds=clock.seconds,
     )
+
+
+def _scale_source(metric: bool, in_world: bool) -> ScaleSource:
+    if metric:
+        return "metric_point_maps"
+    return "reference_baselines" if in_world else "network_units"
 
 
 def _reference_result(answer: _Answer, k: int) -> ReferenceResult:

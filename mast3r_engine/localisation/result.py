@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 
 ScaleSource = Literal[
     "metric_point_maps",  # the network predicts metres
+    "reference_baselines",  # it does not; the known poses of several references say how far they are from each other
     "network_units",  # the network is not metric: lengths have no unit
 ]
 

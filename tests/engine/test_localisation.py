@@ -23,6 +23,7 @@ from mast3r_engine.evaluation.oracle import (
     render_view,
 )
 from mast3r_engine.localisation import Localization, PinholeCamera, encode_reference, localize
+from mast3r_engine.localisation.baseline_scale import scale_from_baselines
 from mast3r_engine.localisation.rigid_motion import left_difference
 from mast3r_engine.options import LocalizeOptions
 from mast3r_engine.predictions import Encoded, ViewPrediction
@@ -208,6 +209,41 @@ def test_a_network_that_is_not_metric_says_so(scene: OracleScene) -> None:
     assert answer.scale_source == "network_units"
     directions = answer.position / np.linalg.norm(answer.position), true[:3, 3] / np.linalg.norm(true[:3, 3])
     assert directions[0] @ directions[1] > 0.99
+
+
+def test_references_with_poses_give_lengths_to_a_network_that_has_none(scene: OracleScene, world: np.ndarray) -> None:
+    """Every pass of this network has a size of its own; the rays of three references meet in the query all the same."""
+    network, cameras = OracleNetwork(scene, metric=False), [view.K for view in scene.views]
+    photos = [image(k) for k in range(3)]
+    answer = localize(image(3), photos, network, None, cameras[3], cameras[:3], reference_poses=world[:3])
+    assert answer.localized
+    assert answer.scale_source == "reference_baselines"
+    assert answer.cam2world is not None
+    assert answer.world_covariance is not None
+    assert np.linalg.norm(answer.cam2world[:3, 3] - world[3, :3, 3]) < 0.08
+    error = left_difference(world[3], answer.cam2world)
+    assert error @ np.linalg.solve(answer.world_covariance, error) / 6 < 4
+    alone = localize(image(3), photos[0], network, None, cameras[3], cameras[:1], reference_poses=world[:1])
+    assert (alone.localized, alone.reason) == (False, "low_parallax")
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_rays_that_do_not_meet_give_no_lengths(behind: bool) -> None:
+    """Two references one behind the other, and two that look away from each other's ray."""
+    ahead = np.eye(4)
+    ahead[2, 3] = 1.0
+    aside, back = np.eye(4), ahead.copy()
+    aside[0, 3] = 1.0
+    back[:3, 3] = [0.5, 0.0, -1.0]
+    towards = ahead.copy()
+    towards[:3, 3] = [0.5, 0.0, 1.0]
+    poses, seen = ([np.eye(4), aside], [towards, back]) if behind else ([np.eye(4), ahead], [ahead, ahead])
+    assert scale_from_baselines(poses, seen, [1e-6 * np.eye(6)] * 2) is None
+    inward = towards.copy()
+    inward[0, 3] = -0.5
+    met = scale_from_baselines([np.eye(4), aside], [towards, 3 * inward], [1e-6 * np.eye(6)] * 2)
+    assert met is not None
+    np.testing.assert_allclose([m.query2reference[:3, 3] for m in met], [[0.5, 0, 1], [-0.5, 0, 1]], atol=1e-9)
 
 
 def test_a_network_without_descriptors_is_named(scene: OracleScene) -> None:
