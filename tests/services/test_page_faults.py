@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from typing import Any
 
@@ -22,9 +23,11 @@ REFUSED = r"status of 4\d\d"
 
 def test_an_upload_goes_on_after_the_connection_broke(browser: Browser, api: Api) -> None:
     tries: list[str] = []
+    digests: set[str] = set()
 
     def break_first(route: Route) -> None:
         tries.append(route.request.url)
+        digests.add(route.request.headers["content-digest"])
         if tries.count(route.request.url) == 1:
             route.abort("connectionreset")
         else:
@@ -39,7 +42,9 @@ def test_an_upload_goes_on_after_the_connection_broke(browser: Browser, api: Api
         page.click("#submit")  # wanted already; the job is made when all have arrived
         job_id = visitor.job_id()
         assert len(tries) == 6
-        assert {image.sha256 for image in api.record(job_id).images} == {hashlib.sha256(d).hexdigest() for _, d in good_photos(3)}
+        sums = [hashlib.sha256(data) for _, data in good_photos(3)]
+        assert {image.sha256 for image in api.record(job_id).images} == {each.hexdigest() for each in sums}
+        assert digests == {f"sha-256=:{base64.b64encode(each.digest()).decode()}:" for each in sums}
 
 
 def test_an_upload_goes_on_after_a_reload(browser: Browser, api: Api) -> None:
@@ -154,6 +159,24 @@ def test_a_service_with_keys(browser: Browser, settings: Settings) -> None:
         assert [url for url in visitor.requests if KEY in url] == [], "the key is in no address"
         assert page.evaluate("[sessionStorage['m3r.key'], JSON.stringify(localStorage)]") == [KEY, "{}"]
         assert page.context.cookies() == []
+
+
+def test_a_key_that_ends_while_photographs_are_sent_is_asked_for_again(browser: Browser, settings: Settings) -> None:
+    hashes = (hashlib.sha256(KEY.encode()).hexdigest(),)
+    with open_api(settings.model_copy(update={"api_key_sha256s": hashes})) as api, visit(browser, api.url, REFUSED) as visitor:
+        page = visitor.page
+        page.goto(api.url)
+        page.fill("#key-input", KEY)
+        page.keyboard.press("Enter")
+        expect(page.locator("#limits")).not_to_be_empty()
+        visitor.choose(good_photos(1))
+        expect(page.locator(".photo.stored")).to_have_count(1)
+        page.evaluate("sessionStorage.setItem('m3r.key', 'm3r_ended')")
+        visitor.choose([good_photos(2)[1]])
+        expect(page.locator("#key-dialog")).to_be_visible()
+        page.fill("#key-input", KEY)
+        page.keyboard.press("Enter")
+        expect(page.locator(".photo.stored")).to_have_count(2, timeout=15_000)
 
 
 def test_without_webgl_the_picture_and_the_files_remain(browser: Browser, api: Api) -> None:

@@ -33,7 +33,8 @@ export class Downloads {
 /** @param {any} file */
 function item(file) {
   const words = FILE_WORDS[file.name] ?? file.name;
-  const link = h('a', { class: 'button', download: file.name, 'data-file': file.name, 'aria-label': `Download ${file.name}` }, `↓ ${formatBytes(file.bytes)}`);
+  const spoken = h('span', { class: 'away' }, `Download ${file.name}, `);
+  const link = h('a', { class: 'button', download: file.name, 'data-file': file.name }, spoken, `↓ ${formatBytes(file.bytes)}`);
   const sum = h('small', { title: `SHA-256 ${file.sha256}` }, `${file.name} · `, h('span', { class: 'mono' }, file.sha256.slice(0, 8)));
   return h('li', {}, h('span', {}, h('b', {}, words), sum), link);
 }

@@ -156,7 +156,7 @@ export class Draft {
     meter.setAttribute('aria-valuenow', String(percent));
     meter.firstElementChild.style.setProperty('--done', String(percent / 100));
     let state = open.length ? `${this.stored.size} of ${count} sent` : `${plural(this.stored.size, 'photo')} sent`;
-    if (broken.length) state = `${state}. The connection broke; it is tried again.`;
+    if (broken.length) state = `${state}. ${wordsOf(broken[0].reason)}; it is tried again.`;
     if (refused.length) state = `${state}. ${plural(refused.length, 'photo')} not taken.`;
     byId('draft-state').textContent = state;
     if (!open.length || broken.length) announce(state);

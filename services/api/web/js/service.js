@@ -100,8 +100,11 @@ export async function call(method, path, options) {
 /** Tells the page that a key is wanted, or a better one. */
 export const keyWanted = new EventTarget();
 
-/** @param {ProblemError} problem */
-function reported(problem) {
+/**
+ * Tell of it where it is the key that is wrong.
+ * @param {ProblemError} problem
+ */
+export function reported(problem) {
   if (problem.status === 401) keyWanted.dispatchEvent(new CustomEvent('wanted', { detail: problem.message }));
   return problem;
 }

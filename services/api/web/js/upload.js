@@ -1,7 +1,7 @@
 // Photos on their way into a capture: a few at a time, each repeated until the service has it.
 
 import { contentDigest, sha256, toHex } from './sha256.js';
-import { ProblemError, at, keyHeaders } from './service.js';
+import { ProblemError, at, keyHeaders, reported } from './service.js';
 
 /**
  * @typedef {object} Photo
@@ -74,7 +74,7 @@ export class Uploads extends EventTarget {
         this.set(photo, 'stored', '');
         return;
       } catch (error) {
-        if (error instanceof ProblemError && !error.retryable) {
+        if (error instanceof ProblemError && !reported(error).retryable && error.status !== 401) {
           this.set(photo, 'refused', error.message);
           return;
         }
@@ -155,7 +155,7 @@ function transfer(url, file, digest, signal, onProgress) {
     for (const [name, value] of Object.entries({ ...keyHeaders(), 'Content-Digest': digest })) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => (request.status < 300 ? resolve() : reject(new ProblemError(request.status, parse(request.responseText))));
-    request.onerror = () => reject(new Error('the connection broke; it is tried again'));
+    request.onerror = () => reject(new Error('the connection broke'));
     request.onabort = () => reject(new Error('stopped'));
     signal.addEventListener('abort', () => request.abort(), { once: true });
     request.send(file);

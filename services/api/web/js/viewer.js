@@ -119,6 +119,7 @@ export class Viewer extends EventTarget {
     this.observer.disconnect();
     this.orbit.dispose();
     this.renderer.dispose();
+    this.renderer.forceContextLoss(); // a browser allows a page only so many
   }
 
   /** @param {number} now */
@@ -196,6 +197,7 @@ export class Viewer extends EventTarget {
       if (index >= 0) this.dispatchEvent(new CustomEvent('pick', { detail: index }));
       down = null;
     });
+    this.canvas.addEventListener('webglcontextrestored', () => this.draw());
     this.canvas.addEventListener('wheel', () => this.through && this.dispatchEvent(new Event('leave')), { passive: true });
   }
 
