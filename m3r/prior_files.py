@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,23 +40,19 @@ def read_priors(photos: Sequence[Path], cameras: Path | None, masks: Path | None
 
 def _read_folder(
     photos: Sequence[Path], folder: Path | None, read: Callable[[Path], T], suffixes: tuple[str, ...]
-) -> dict[str, T]:
+) -> Mapping[str, T]:
+    """Every file is looked at once here, so that a bad one is told before the weights are read, and again when it is needed."""
+    from mast3r_engine.prior_images import ReadWhenAsked
+
     if folder is None:
         return {}
-    from mast3r_engine import PriorsError
-
-    found: dict[str, T] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes):
-        photo = _photo_of(path, photos)
-        try:
-            found[photo] = read(path)
-        except PriorsError as error:
-            raise PriorsError(f"{path}: {error}") from None
-        except (OSError, ValueError) as error:
-            raise typer.BadParameter(f"{path} cannot be read ({error})") from None
-    if not found:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    if not files:
         raise typer.BadParameter(f"{folder} holds no {' or '.join(suffixes)} file")
-    return found
+    maps = ReadWhenAsked({_photo_of(path, photos): path for path in files}, read)
+    for name in maps:
+        maps[name]
+    return maps
 
 
 def _photo_of(path: Path, photos: Sequence[Path]) -> str:

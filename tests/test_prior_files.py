@@ -101,14 +101,14 @@ def test_files_of_no_photograph_and_files_that_are_none(tmp_path: Path, photos: 
     with pytest.raises(typer.BadParameter, match=r"7\.png belongs to no photograph"):
         read_priors(paths, None, masks, None)
     (masks / "7.png").rename(masks / "2.png")
-    with pytest.raises(typer.BadParameter, match=r"2\.png cannot be read"):
+    with pytest.raises(PriorsError, match=r"2\.png: 2\.png cannot be used"):
         read_priors(paths, None, masks, None)
     Image.new("RGB", (128, 96)).save(depths / "0.png")
-    with pytest.raises(typer.BadParameter, match="16-bit PNG in millimetres"):
+    with pytest.raises(PriorsError, match="16-bit PNG in millimetres"):
         read_priors(paths, None, None, depths)
     (tmp_path / "cameras.json").write_text("{")
     with pytest.raises(typer.BadParameter, match="not readable JSON"):
         read_priors(paths, tmp_path / "cameras.json", None, None)
     Image.new("L", (128, 96)).save(masks / "2.png")
-    with pytest.raises(PriorsError, match=r"2\.png: mask uses no pixel"):
+    with pytest.raises(PriorsError, match=r"2\.png cannot be used: mask uses no pixel"):
         read_priors(paths, None, masks, None)
