@@ -30,8 +30,18 @@ _MEANINGS = {
 # What can be done with the job that an answer holds (OpenAPI links; tools follow them).
 JOB_LINKS: dict[str, Any] = {
     operation: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
-    for operation in ("getJob", "cancelJob", "retryJob", "deleteJob", "streamJobEvents", "listArtifacts", "downloadArtifacts")
-}
+    for operation in (
+        "getJob",
+        "cancelJob",
+        "retryJob",
+        "deleteJob",
+        "streamJobEvents",
+        "listArtifacts",
+        "downloadArtifacts",
+        "listDeliveries",
+        "getJobLinks",
+    )
+} | {"createMap": {"operationId": "createMap", "requestBody": {"job_id": "$response.body#/id"}}}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -33,6 +33,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas = document["components"]["schemas"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        document["paths"] = _inline_definitions(document["paths"])
         schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schemas["FieldError"] = schemas["Problem"].pop("$defs")["FieldError"]
         document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
@@ -49,6 +50,24 @@ def write_document(target: Path) -> None:
 
     document = describe(create_app(Settings.model_construct()))
     target.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _inline_definitions(node: Any) -> Any:
+    """Put schemas that stand under `$defs` of a body where they are named: a reference counts from the document's root."""
+    if isinstance(node, dict):
+        if "$defs" in node:
+            node = _expand({key: value for key, value in node.items() if key != "$defs"}, node["$defs"])
+        return {key: _inline_definitions(value) for key, value in node.items()}
+    return [_inline_definitions(each) for each in node] if isinstance(node, list) else node
+
+
+def _expand(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, dict):
+        if str(node.get("$ref", "")).startswith("#/$defs/"):
+            named = definitions[node["$ref"].rpartition("/")[2]]
+            node = {**named, **{key: value for key, value in node.items() if key != "$ref"}}
+        return {key: _expand(value, definitions) for key, value in node.items()}
+    return [_expand(each, definitions) for each in node] if isinstance(node, list) else node
 
 
 def _use_problems(responses: dict[str, Any]) -> None:

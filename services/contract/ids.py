@@ -21,6 +21,11 @@ def new_id(prefix: Prefix) -> str:
     return f"{prefix}_{uuid.UUID(int=value)}"
 
 
+def id_pattern(prefix: Prefix) -> str:
+    """The regular expression of identifiers of this kind."""
+    return JOB_ID_PATTERN.replace("job_", f"{prefix}_")
+
+
 def is_id(prefix: Prefix, text: str) -> bool:
     """Say whether `text` is an identifier of this kind."""
-    return re.fullmatch(JOB_ID_PATTERN.replace("job_", f"{prefix}_"), text) is not None
+    return re.fullmatch(id_pattern(prefix), text) is not None

@@ -29,6 +29,12 @@ router = APIRouter(tags=["artifacts"])
 
 PRESIGNED_S = 900.0
 _LINKS = TypeAdapter(list[ArtifactLink])
+_FILE_LINKS: dict[str, Any] = {
+    "downloadArtifact": {
+        "operationId": "downloadArtifact",
+        "parameters": {"job_id": "$request.path.job_id", "name": "$response.body#/0/name"},
+    }
+}
 _BYTES: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -37,7 +43,7 @@ _BYTES: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"t
     operation_id="listArtifacts",
     summary="List the files of a result",
     response_model=list[ArtifactLink],
-    responses=refusals(404, 410),
+    responses={200: {"links": _FILE_LINKS}, **refusals(404, 410)},
 )
 async def list_artifacts(job_id: str, request: Request, services: Wired, caller: Authorized) -> Response:
     """List the files of a job's result; none while it has not succeeded."""

@@ -34,7 +34,32 @@ _PHOTO: dict[str, Any] = {
 }
 _LINKS: dict[str, Any] = {
     operation: {"operationId": operation, "parameters": {"capture_id": "$response.body#/id"}}
-    for operation in ("getCapture", "putCaptureImage", "deleteCapture")
+    for operation in (
+        "getCapture",
+        "putCaptureImage",
+        "createUpload",
+        "putCaptureCameras",
+        "getCaptureCameras",
+        "deleteCaptureCameras",
+        "putCaptureMask",
+        "putCaptureDepth",
+        "getCaptureLinks",
+        "deleteCapture",
+    )
+}
+_PUT_LINKS: dict[str, Any] = {
+    "createReconstruction": {
+        "operationId": "createReconstruction",
+        "requestBody": {"capture_id": "$request.path.capture_id"},
+        "description": "Make a job of the capture",
+    },
+    **{
+        operation: {
+            "operationId": operation,
+            "parameters": {"capture_id": "$request.path.capture_id", "name": "$request.path.name"},
+        }
+        for operation in ("getCaptureThumbnail", "putCaptureMask", "putCaptureDepth", "deleteCaptureMask", "deleteCaptureDepth")
+    },
 }
 
 
@@ -81,7 +106,7 @@ async def get_capture(capture_id: str, request: Request, services: Wired, caller
     response_model=ImageInput,
     responses={
         200: {"model": ImageInput, "description": "The same bytes were there under this name already"},
-        201: {"description": "The photograph is part of the capture"},
+        201: {"description": "The photograph is part of the capture", "links": _PUT_LINKS},
         **refusals(400, 404, 408, 409, 410, 413, 422, 507),
     },
     openapi_extra={"requestBody": _PHOTO},

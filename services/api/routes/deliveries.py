@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from anyio import to_thread
 from fastapi import APIRouter
 
@@ -15,12 +17,19 @@ from services.contract.webhooks import Delivery, DeliveryList
 
 router = APIRouter(tags=["jobs"])
 
+_LINKS: dict[str, Any] = {
+    "redeliver": {
+        "operationId": "redeliver",
+        "parameters": {"job_id": "$request.path.job_id", "delivery_id": "$response.body#/items/0/id"},
+    }
+}
+
 
 @router.get(
     "/v1/jobs/{job_id}/deliveries",
     operation_id="listDeliveries",
     summary="What a job's webhook was told",
-    responses=refusals(404, 410),
+    responses={200: {"links": _LINKS}, **refusals(404, 410)},
 )
 async def list_deliveries(job_id: str, services: Wired, caller: Authorized) -> DeliveryList:
     """List the job's events in their order, with the tries at delivering each. `failed`: given up; it can be sent again."""

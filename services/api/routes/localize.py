@@ -42,28 +42,13 @@ def _body(query: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": form, **_RAW}}}
 
 
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON schema without references into itself, so that it can stand anywhere in a document."""
-    definitions = schema.pop("$defs", {})
-
-    def expand(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return {**expand(definitions[node["$ref"].rpartition("/")[2]]), **{k: v for k, v in node.items() if k != "$ref"}}
-            return {key: expand(value) for key, value in node.items()}
-        return [expand(each) for each in node] if isinstance(node, list) else node
-
-    expanded: dict[str, Any] = expand(schema)
-    return expanded
-
-
 @router.post(
     "/v1/localize",
     operation_id="localize",
     summary="Find where a photograph was taken",
     response_model=LocalizeAnswer,
     responses=refusals(400, 404, 408, 409, 413, 415, 422),
-    openapi_extra=_body(_inlined(LocalizeQuery.model_json_schema()), references={"type": "array", "items": _FILE}),
+    openapi_extra=_body(LocalizeQuery.model_json_schema(), references={"type": "array", "items": _FILE}),
 )
 async def localize(
     request: Request, services: Wired, caller: Authorized, parameters: Annotated[LocalizeParameters, Query()]
@@ -100,7 +85,7 @@ async def localize(
     summary="Find where in a map a photograph was taken",
     response_model=LocalizeAnswer,
     responses=refusals(400, 404, 408, 409, 413, 415, 422),
-    openapi_extra=_body(_inlined(MapQuery.model_json_schema())),
+    openapi_extra=_body(MapQuery.model_json_schema()),
 )
 async def localize_in_map(
     map_id: str, request: Request, services: Wired, caller: Authorized, parameters: Annotated[MapQueryParameters, Query()]

@@ -16,7 +16,7 @@ from services.api.localisation_access import find_records, map_url, view_map
 from services.api.problems import ProblemError, invalid_field
 from services.api.wiring import Authorized, Wired
 from services.contract.codes import ProblemCode
-from services.contract.ids import is_id, new_id
+from services.contract.ids import id_pattern, is_id, new_id
 from services.contract.localisation_records import LocalisationMap, MapPage, MapRecord, MapRequest
 from services.contract.states import JobStatus
 
@@ -76,7 +76,7 @@ async def list_maps(
     request: Request,
     services: Wired,
     caller: Authorized,
-    cursor: str | None = None,
+    cursor: Annotated[str | None, Query(json_schema_extra={"pattern": id_pattern("map")})] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = PAGE,
 ) -> Response:
     """List the maps, newest first."""

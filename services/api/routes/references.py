@@ -23,7 +23,7 @@ from services.api.problems import ProblemError, invalid_field
 from services.api.wiring import Authorized, Services, Wired
 from services.contract import keys
 from services.contract.codes import ProblemCode
-from services.contract.ids import is_id, new_id
+from services.contract.ids import id_pattern, is_id, new_id
 from services.contract.jobs import ImageInput
 from services.contract.localisation_parameters import ReferenceParameters
 from services.contract.localisation_records import Reference, ReferenceFacts, ReferencePage, ReferenceRecord
@@ -102,7 +102,7 @@ async def list_references(
     request: Request,
     services: Wired,
     caller: Authorized,
-    cursor: str | None = None,
+    cursor: Annotated[str | None, Query(json_schema_extra={"pattern": id_pattern("ref")})] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = PAGE,
 ) -> Response:
     """List the references, newest first."""
