@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from services.contract.localisation_records import MapRecord
 from services.worker.byte_cache import ByteCache
 from services.worker.localisation_engine import LocalisationEngine, OpenMap
 from services.worker.scratch import base_folder
+
+log = logging.getLogger("m3r.localisation")
 
 
 class MapUnusable(Exception):
@@ -46,7 +49,10 @@ class MapShelf:
         found = self._cache.get(key)
         if found is None:
             found = self._open(record, record.build)
-            self._cache.put(key, found, sum(file.bytes for file in record.files))
+            size = sum(file.bytes for file in record.files)
+            self._cache.put(key, found, size)
+            if size > self._settings.localisation_cache_bytes:
+                log.warning("%s has %d bytes, more than localisation_cache_bytes: every query reads it anew", record.id, size)
         return found
 
     def _open(self, record: MapRecord, build: str) -> OpenMap:
