@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+from mast3r_engine.alignment import reprojection_stage
 from mast3r_engine.alignment.camera_state import CameraState
 from mast3r_engine.alignment.known_cameras import KnownCameras
 from mast3r_engine.alignment.similarity import rotation_exp
 from mast3r_engine.evaluation.oracle import OracleNoise
 from mast3r_engine.view_priors import MeasuredDepth, ViewPriors
+from mast3r_kernels.alignment_normal_equations import alignment_normal_equations
 from tests.engine.prior_scene import PriorScene, prior_scene, told
 
 N = 5
@@ -179,6 +182,17 @@ def test_a_known_principal_point_is_used_and_refined_only_where_allowed() -> Non
     np.testing.assert_allclose(held.intrinsics[:, :2, 2], off)
     freed = exact.align(replace(exact.none, **focal, principal_sigma=np.full(3, 3.0)))
     assert np.linalg.norm(freed.intrinsics[:, :2, 2] - centre, axis=1).mean() < 0.7 * np.linalg.norm(off[0] - centre)
+
+
+def test_priors_hold_with_the_reference_kernel_too(noisy: PriorScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = replace(cameras(noisy, np.ones(N), 0.002), principal_point=np.tile([55.0, 40.0], (N, 1)), principal_sigma=np.ones(N))
+    views = replace(views, pose=poses(noisy).pose, pose_covariance=poses(noisy, sigma=0.02).pose_covariance)
+    first = noisy.align(views)
+    reference = partial(alignment_normal_equations, implementation="reference")
+    monkeypatch.setattr(reprojection_stage, "alignment_normal_equations", reference)
+    second = noisy.align(views)
+    np.testing.assert_allclose(second.cam2world, first.cam2world, atol=1e-7)
+    np.testing.assert_allclose(second.intrinsics, first.intrinsics, rtol=1e-7)
 
 
 # --- poses and positions
