@@ -27,6 +27,9 @@ LENSES = (
 )
 
 
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind numbers, so that no line runs through them
+
+
 @dataclass(frozen=True)
 class Row:
     """Medians over S seeds."""
@@ -66,7 +69,7 @@ def draw(rows: Sequence[Row], place: Path) -> None:
         height = y + 0.2 - 0.4 * place_of_bar
         axes.barh(height, [ratio - 1e-4 for ratio in ratios], 0.36, left=1e-4, color=colour, label=label)
         for ratio, at in zip(ratios, height, strict=True):
-            axes.text(ratio * 1.06, at, f"{ratio:.2f}", va="center", fontsize=8)
+            axes.text(ratio * 1.06, at, f"{ratio:.2f}", va="center", fontsize=8, bbox=PLAIN)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
     lowest = min(min(row.errors[1:]) / row.errors[0] for row in rows)
