@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from services.adapters.settings import Settings
 from services.contract.jobs import JobResult, PhotoQuality, Quality
-from tests.services.api_stand import Api, good_photos
+from tests.services.api_stand import Api, good_photos, open_api
 
 T = TypeVar("T")
 
@@ -94,6 +95,13 @@ def _cloud(patches: list[tuple[tuple[int, int, int], tuple[float, float, float],
     return "\n".join([*lines, "end_header", ""]).encode() + table.tobytes()
 
 
+@pytest.fixture
+def api(settings: Settings) -> Iterator[Api]:
+    """The API of one test. Workers are played: a browser on a busy machine may take longer than the usual lease of the tests."""
+    with open_api(settings.model_copy(update={"lease_s": 120.0})) as opened:
+        yield opened
+
+
 class Visitor:
     """Somebody in front of the page; notes every complaint of the browser."""
 
@@ -155,6 +163,7 @@ def browser() -> Iterator[Browser]:
     """One Chromium for a module."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    expect.set_options(timeout=15_000)  # machines that run tests are busy
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield launched
@@ -199,4 +208,4 @@ def publish(api: Api, job_id: str, left_out: int = 0, warnings: tuple[str, ...] 
     return api.commit(job_id, token or api.claim(job_id), files, quality=quality, warnings=list(warnings))
 
 
-__all__ = ["PHONE", "Visitor", "browser", "eventually", "finished_job", "good_photos", "known_scene", "publish", "visit"]
+__all__ = ["PHONE", "Visitor", "api", "browser", "eventually", "finished_job", "good_photos", "known_scene", "publish", "visit"]

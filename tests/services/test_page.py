@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from services.contract.jobs import ProgressReport, StageProgress
-from tests.services.api_stand import Api, api
+from tests.services.api_stand import Api
 from tests.services.page_stand import (
     BLUE,
     CENTRE,
@@ -24,6 +24,7 @@ from tests.services.page_stand import (
     SIZE,
     TOO_LITTLE,
     Visitor,
+    api,
     browser,
     eventually,
     finished_job,

@@ -9,9 +9,9 @@ from typing import Any
 from playwright.sync_api import Browser, Route, expect
 
 from services.adapters.settings import Settings
-from tests.services.api_stand import Api, api, open_api
+from tests.services.api_stand import Api, open_api
 from tests.services.bad_files import text_as_photo
-from tests.services.page_stand import BLUE, browser, eventually, finished_job, good_photos, known_scene, publish, visit
+from tests.services.page_stand import BLUE, api, browser, eventually, finished_job, good_photos, known_scene, publish, visit
 from tests.services.service_stand import Stand
 
 __all__ = ["api", "browser"]
