@@ -5,7 +5,8 @@
 
 Oracle rows: the truth frozen ("exact") and a reconstruction of it, the query's camera given. Photographs: every one of the folder
 is left out once, a map is made of the others, and the left-out one is localised in it. Its true pose is known in the map's frame
-through the mean rotation and the spread of its cameras, whose own errors are printed too; `--cameras` is a file as docs/training.md describes it.
+through the mean rotation and the spread of the map's cameras, whose own errors are printed too; `--cameras` is a file as
+docs/training.md describes it.
 """
 
 from __future__ import annotations

@@ -180,19 +180,19 @@ def test_a_wall_is_not_ambiguous_when_it_is_seen_in_perspective() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("photos", [1, 4])
+@pytest.mark.parametrize("photos", [1, 2])
 def test_the_covariance_of_exact_maps_is_calibrated(photos: int) -> None:
-    """40 maps each; the limits are the issue's, widened by three of what 40 cases of six correlated axes scatter by."""
+    """20 maps each; the limits are the issue's, widened by three of what 20 cases of six axes scatter by."""
     cases = []
-    for seed in range(900, 940):
+    for seed in range(900, 920):
         scene = scene_with_query(seed, photos)
         network = OracleNetwork(scene, seed=seed)
         scene_map = exact_map(scene, network)
         cases.append(case_in_map(localize_last(scene, scene_map, network, photos), scene, scene_map))
     summary = summarise(cases)
     assert sum(summary.refused.values()) <= 2
-    assert 0.7 - 0.25 < summary.nees < 1.3 + 0.35
-    assert summary.within_3_sigma.min() > 0.985 - 3 * np.sqrt(0.985 * 0.015 / 40)
+    assert 0.7 - 0.4 < summary.nees < 1.3 + 0.4
+    assert summary.within_3_sigma.min() > 0.985 - 3 * np.sqrt(0.985 * 0.015 / 20)
 
 
 def test_a_reconstructed_map_counts_its_own_cameras_as_wrong(stand: Stand) -> None:
