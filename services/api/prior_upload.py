@@ -34,7 +34,7 @@ WHAT: dict[PriorKind, str] = {"cameras": "cameras document", "mask": "mask", "de
 
 
 async def receive_cameras(request: Request, services: Services, tenant: str, capture_id: str) -> CamerasDocument:
-    """Take a cameras document into a capture, instead of the one before.
+    """Take a cameras document into a capture, instead of the one before; gives what holds now.
 
     Raises:
         ProblemError: what is wrong with it, or why the capture does not take it.
@@ -43,18 +43,18 @@ async def receive_cameras(request: Request, services: Services, tenant: str, cap
     await to_thread.run_sync(find_capture, services.captures, tenant, capture_id, limiter=services.store_threads)
     document = await read_json(request, CamerasDocument, ProblemCode.INVALID_PRIORS)
 
-    def keep() -> None:
+    def keep() -> CamerasDocument:
         state = find_capture(services.captures, tenant, capture_id)
         check_sizes(document, [], state.images)
         if document.empty:
             remove_prior(services, tenant, capture_id, "cameras", "")
-            return
+            return CamerasDocument()
         data = document.as_json()
-        _check_room(services, state, len(data), "cameras document")
+        _check_room(services, state, "cameras", "", len(data))
         _put(services, tenant, capture_id, cameras_file(data), io.BytesIO(data))
+        return document
 
-    await to_thread.run_sync(keep, limiter=services.store_threads)
-    return document
+    return await to_thread.run_sync(keep, limiter=services.store_threads)
 
 
 async def receive_prior_image(
@@ -120,13 +120,14 @@ def _check_before(services: Services, tenant: str, capture_id: str, kind: ImageK
         raise photo_too_large(settings.max_photo_bytes, WHAT[kind])
     others = {prior.name for prior in state.priors if prior.kind == kind and prior.name != name}
     check_count(len(others) + 1, settings.max_photos)
-    _check_room(services, state, length, WHAT[kind])
+    _check_room(services, state, kind, name, length)
 
 
-def _check_room(services: Services, state: CaptureState, length: int, what: str) -> None:
+def _check_room(services: Services, state: CaptureState, kind: PriorKind, name: str, length: int) -> None:
     limit = services.settings.max_capture_bytes
-    if state.bytes + length > limit:
-        raise capture_too_large(limit, what)
+    replaced = sum(prior.bytes for prior in state.priors if (prior.kind, prior.name) == (kind, name) and not state.frozen)
+    if state.bytes - replaced + length > limit:
+        raise capture_too_large(limit, WHAT[kind])
     services.quotas.require_room(state.record.tenant, 0, length)
     require_room(services.objects, services.settings, length)
 

@@ -169,6 +169,8 @@ class CamerasDocument(Model):
 
     def without(self, left_out: Collection[str]) -> CamerasDocument:
         """The same, but for what is said about some photographs."""
+        if not left_out:
+            return self
         kept = {name: photo for name, photo in self.known.items() if name not in left_out}
         turned = self.up is not None and (self.up.dominant_plane or any(photo.gravity for photo in kept.values()))
         return self.model_copy(
