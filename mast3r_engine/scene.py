@@ -118,7 +118,7 @@ def _contradicted(views: Sequence[View], alignment: Alignment) -> list[str]:
 def _world(priors: Priors, alignment: Alignment) -> str:
     if alignment.given_component == 0:
         return "the frame of the pose or position priors" + (", east north up" if priors.gps_origin is not None else "")
-    if priors.up is not None:
+    if priors.up is not None and 0 in alignment.stats.get("upright", []):
         return f"centred on the first registered photo of component 0, {priors.up.axis} up"
     return Reconstruction.world
 

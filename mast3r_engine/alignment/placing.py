@@ -19,14 +19,15 @@ UP_SIGMA = np.radians(1.0)  # of gravity in one photograph
 UP_AXES = {"z": (0.0, 0.0, 1.0), "y": (0.0, 1.0, 0.0), "-y": (0.0, -1.0, 0.0)}
 PLANE_POINTS = 20_000
 PLANE_SAMPLES = 400
-PLANE_THICKNESS = 0.01  # of the scene's typical depth
+PLANE_THICKNESS = 0.02  # of the scene's typical depth
 STEEPEST_GROUND = np.radians(50.0)  # against the photographs' own mean vertical: a wall is no ground
-LEAST_PLANE = 0.08  # of the points; less is no plane worth the name
+LEAST_PLANE = 0.05  # of the points, more than beside it; less is no plane worth the name
 
 
 def place(alignment: Alignment, wanted: Placing, seed: int) -> Alignment:
     """Scale and turn every component that the priors do not place already; what does not fit joins the contradictions."""
     told: list[Contradiction] = []
+    upright = []
     in_given_unit = len(wanted.distances) > 0
     for number in range(int(alignment.component.max(initial=-1)) + 1):
         members = np.flatnonzero(alignment.component == number)
@@ -39,7 +40,12 @@ def place(alignment: Alignment, wanted: Placing, seed: int) -> Alignment:
         told += found
         if rotation is not None and not given:
             alignment = _turned(alignment, members, rotation)
-    stats = {**alignment.stats, "contradictions": alignment.stats["contradictions"] + [asdict(c) for c in told]}
+            upright.append(number)
+    stats = {
+        **alignment.stats,
+        "upright": upright,
+        "contradictions": alignment.stats["contradictions"] + [asdict(c) for c in told],
+    }
     return replace(alignment, in_given_unit=alignment.in_given_unit or in_given_unit, stats=stats)
 
 
@@ -160,9 +166,10 @@ def _up_of_plane(alignment: Alignment, members: NDArray[np.int64], seed: int) ->
         length = np.linalg.norm(normal)
         if length < 1e-12 or abs(normal @ level) / length < np.cos(STEEPEST_GROUND):
             continue
-        on_plane = np.abs((points - sample[0]) @ (normal / length)) < thickness
-        if on_plane.sum() > best_count:
-            best, best_count = on_plane, float(on_plane.sum())
+        away = np.abs((points - sample[0]) @ (normal / length)) / thickness
+        count = float((away < 1).sum() - ((away >= 1) & (away < 2)).sum())  # a slab through anything has as many beside it
+        if count > best_count:
+            best, best_count = away < 1, count
     if best is None:
         return None
     for _ in range(3):

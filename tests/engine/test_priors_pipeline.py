@@ -29,9 +29,12 @@ from mast3r_engine import (
     UpDirection,
     reconstruct,
 )
+from mast3r_engine.alignment import align_single, place
 from mast3r_engine.evaluation.oracle import OracleNetwork
 from mast3r_engine.export import load_poses_schema, poses_document, write_artifacts
 from mast3r_engine.undistortion import in_undistorted
+from mast3r_engine.view_priors import Placing
+from tests.engine.exact_pairs import exact_canonicals
 from tests.engine.room_reconstruction import room_reconstruction
 from tests.engine.standing_in import StandIn, exact_oracle, photos
 
@@ -166,6 +169,22 @@ def test_the_floor_says_where_up_is() -> None:
     down = scene.cam2world[1, :3, :3] @ ORACLE.scene.views[1].cam2world[:3, :3].T @ [0, 1, 0]
     np.testing.assert_allclose(down, [0, 0, -1], atol=0.02)
     assert scene.warnings == []
+
+
+def test_a_wall_is_no_ground() -> None:
+    """One photograph of a wall: every level slab through it holds as many points as those beside it."""
+    wall = np.full((H, W), 4.0, np.float32)
+    alone = dataclasses.replace(
+        align_single(exact_canonicals(ORACLE.scene)[0]),
+        depth=[wall],
+        intrinsics=np.array([[[60.0, 0, 63.5], [0, 60, 47.5], [0, 0, 1]]]),
+    )
+    found = place(alone, Placing(ground_plane=True), seed=0)
+    assert found.stats["upright"] == []
+    assert [c["message"] for c in found.stats["contradictions"]] == [
+        "no plane is large enough to be the ground; the result was not turned"
+    ]
+    np.testing.assert_array_equal(found.cam2world, alone.cam2world)
 
 
 # --- masks
