@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mast3r_engine.errors import PriorsError
 from mast3r_engine.geodesy import GpsFix
 from mast3r_engine.lens import Lens
+from mast3r_engine.prior_values import check_covariance, check_matrix, check_positive
 
 Floats = NDArray[np.float64]
 
@@ -39,9 +40,9 @@ class CameraPrior:
     def __post_init__(self) -> None:
         if self.mode not in ("fixed", "prior", "refined"):
             raise PriorsError(f"camera mode is {self.mode!r}; it must be fixed, prior or refined")
-        _positive("camera focal_sigma", self.focal_sigma, "a relative standard deviation such as 0.02")
+        check_positive("camera focal_sigma", self.focal_sigma, "a relative standard deviation such as 0.02")
         if self.principal_sigma is not None:
-            _positive("camera principal_sigma", self.principal_sigma, "pixels of the original")
+            check_positive("camera principal_sigma", self.principal_sigma, "pixels of the original")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class PosePrior:
     covariance: Floats | None = None  # (6, 6)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cam2world", _matrix("pose cam2world", self.cam2world, (4, 4)))
+        object.__setattr__(self, "cam2world", check_matrix("pose cam2world", self.cam2world, (4, 4)))
         R = self.cam2world[:3, :3]
         if np.abs(R @ R.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(R) < 0:
             raise PriorsError(
@@ -66,7 +67,7 @@ class PosePrior:
         if np.abs(self.cam2world[3] - [0, 0, 0, 1]).max() > 1e-9:
             raise PriorsError(f"pose cam2world ends in the row {self.cam2world[3].tolist()}; it must be [0, 0, 0, 1]")
         if self.covariance is not None:
-            object.__setattr__(self, "covariance", _covariance("pose covariance", self.covariance, 6))
+            object.__setattr__(self, "covariance", check_covariance("pose covariance", self.covariance, 6))
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class PositionPrior:
     sigma: float | tuple[float, float, float]  # metres, of all axes or of each
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "position", _matrix("position", self.position, (3,)))
+        object.__setattr__(self, "position", check_matrix("position", self.position, (3,)))
         for value in self.sigma if isinstance(self.sigma, tuple) else (self.sigma,):
-            _positive("position sigma", value, "metres, one number or three")
+            check_positive("position sigma", value, "metres, one number or three")
         if isinstance(self.sigma, tuple) and len(self.sigma) != 3:
             raise PriorsError(f"position sigma is {self.sigma}; it must be one number or three")
 
@@ -96,8 +97,8 @@ class KnownDistance:
     second_pixel: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _positive("distance metres", self.metres, "metres")
-        _positive("distance sigma", self.sigma, "metres")
+        check_positive("distance metres", self.metres, "metres")
+        check_positive("distance sigma", self.sigma, "metres")
         if (self.first_pixel is None) != (self.second_pixel is None):
             raise PriorsError(f"distance {self.first} to {self.second} names one pixel only; give both or none")
         if self.first == self.second and self.first_pixel == self.second_pixel:
@@ -111,7 +112,7 @@ class KnownScale:
     factor: float
 
     def __post_init__(self) -> None:
-        _positive("scale factor", self.factor, "a factor")
+        check_positive("scale factor", self.factor, "a factor")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class UpDirection:
             raise PriorsError("up direction needs either gravity of at least one photograph or dominant_plane, and not both")
         if self.axis not in ("z", "y", "-y"):
             raise PriorsError(f"up axis is {self.axis!r}; it must be z, y or -y")
-        checked = {name: _matrix(f"{name}: gravity", vector, (3,)) for name, vector in self.gravity.items()}
+        checked = {name: check_matrix(f"{name}: gravity", vector, (3,)) for name, vector in self.gravity.items()}
         for name, vector in checked.items():
             if np.linalg.norm(vector) < 1e-6:
                 raise PriorsError(f"{name}: gravity is {vector.tolist()}; its length must not be 0")
@@ -168,7 +169,7 @@ class DepthPrior:
             raise PriorsError("depth is known nowhere; leave it out")
         if not np.isfinite(known).all() or (known < 0).any():
             raise PriorsError(f"depth holds {known[~(known >= 0) | np.isinf(known)][0]:g}; it must be positive metres, or NaN")
-        _positive("depth sigma", self.sigma, "a relative standard deviation such as 0.02")
+        check_positive("depth sigma", self.sigma, "a relative standard deviation such as 0.02")
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Priors:
         object.__setattr__(self, "shared_cameras", tuple(tuple(group) for group in self.shared_cameras))
         object.__setattr__(self, "distances", tuple(self.distances))
         if self.exif_focal_sigma is not None:
-            _positive("exif_focal_sigma", self.exif_focal_sigma, "a relative standard deviation such as 0.03")
+            check_positive("exif_focal_sigma", self.exif_focal_sigma, "a relative standard deviation such as 0.03")
         for name, count in Counter(name for group in self.shared_cameras for name in group).items():
             if count > 1:
                 raise PriorsError(f"{name} is in {count} places of shared_cameras; one photograph has one camera")
@@ -245,25 +246,3 @@ def check_sizes(
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _positive(what: str, value: Any, right: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not (np.isfinite(value) and value > 0):
-        raise PriorsError(f"{what} is {value!r}; it must be above 0 ({right})")
-
-
-def _matrix(what: str, given: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    try:
-        values = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
-        raise PriorsError(f"{what} is {given!r}; it must be numbers of shape {shape}") from None
-    if values.shape != shape or not np.isfinite(values).all():
-        raise PriorsError(f"{what} is {values.tolist()}; it must be finite numbers of shape {shape}")
-    return values
-
-
-def _covariance(what: str, given: ArrayLike, size: int) -> Floats:
-    values = _matrix(what, given, (size, size))
-    if np.abs(values - values.T).max() > 1e-6 * np.abs(values).max() or np.linalg.eigvalsh(values).min() <= 0:
-        raise PriorsError(f"{what} is {values.tolist()}; it must be symmetric and positive definite")
-    return values
