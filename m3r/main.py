@@ -40,6 +40,15 @@ Outputs = Annotated[
         "transforms.json, gaussianobject.zip, instantsplat.zip, trajectory.txt, depth_png.zip, depth.npz, images.zip.",
     ),
 ]
+CamerasFile = Annotated[
+    Path | None, typer.Option(help="What is known of cameras and poses, as JSON (docs/priors.md).", exists=True)
+]
+MaskFolder = Annotated[
+    Path | None, typer.Option(help="A folder of PNGs named like the photographs, white where pixels are used.", exists=True)
+]
+DepthFolder = Annotated[
+    Path | None, typer.Option(help="A folder of depth maps: 16-bit PNG in millimetres, or .npy in metres.", exists=True)
+]
 
 
 @app.command()
@@ -100,15 +109,12 @@ def reconstruct(
     options: OptionsText = "{}",
     outputs: Outputs = None,
     device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
-    cameras: Annotated[
-        Path | None, typer.Option(help="What is known of cameras and poses, as JSON (docs/priors.md).", exists=True)
-    ] = None,
-    masks: Annotated[
-        Path | None, typer.Option(help="A folder of PNGs named like the photographs, white where pixels are used.", exists=True)
-    ] = None,
-    depths: Annotated[
-        Path | None, typer.Option(help="A folder of depth maps: 16-bit PNG in millimetres, or .npy in metres.", exists=True)
-    ] = None,
+    cameras: CamerasFile = None,
+    masks: MaskFolder = None,
+    depths: DepthFolder = None,
+    refine: Annotated[
+        str, typer.Option(help="bundle: sub-pixel tracks and bundle adjustment in the end; none: quicker.")
+    ] = "bundle",
 ) -> None:
     """Reconstruct a folder of photographs right here, without a server.
 
@@ -120,7 +126,7 @@ def reconstruct(
     """
     from m3r.reconstruct import reconstruct_folder
 
-    reconstruct_folder(photos, out, checkpoint, options, outputs, device, cameras, masks, depths)
+    reconstruct_folder(photos, out, checkpoint, options, outputs, device, cameras, masks, depths, refine)
 
 
 @app.command()
@@ -133,14 +139,18 @@ def submit(
     outputs: Outputs = None,
     key: Annotated[str | None, typer.Option(envvar="M3R_KEY", help="API key, when the service asks for one.")] = None,
     resume: Annotated[str | None, typer.Option(help="The capture that was begun before; what it has is not sent again.")] = None,
+    cameras: CamerasFile = None,
+    masks: MaskFolder = None,
+    depths: DepthFolder = None,
 ) -> None:
     """Send photographs to a service, watch the job, download the results and check their SHA-256.
 
     Example: `m3r submit photos/ --url http://127.0.0.1:8000 -o result/`.
     """
+    from m3r.known_files import KnownFiles
     from m3r.submit import submit_folder
 
-    submit_folder(photos, url, out, options, preset, outputs or [], key, resume)
+    submit_folder(photos, url, out, options, preset, outputs or [], key, resume, KnownFiles(cameras, masks, depths))
 
 
 @app.command()
@@ -218,16 +228,17 @@ def reconstruction(
     checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id; default: the packaged ones.")] = None,
     device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
     options: OptionsText = "{}",
+    refine: Annotated[bool, typer.Option(help="Beside it the same with bundle adjustment (needs pycolmap).")] = False,
     sift: Annotated[bool, typer.Option(help="Beside it SIFT and pycolmap on the same photographs.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the figures into this JSON file too.")] = None,
 ) -> None:
     """Reconstruct photographs with known cameras and print registered photos, rotation, translation and depth errors.
 
-    Example: `m3r eval reconstruction scenes/ --sift`.
+    Example: `m3r eval reconstruction scenes/ --refine --sift`.
     """
     from m3r.evaluate_checkpoint import evaluate_reconstruction
 
-    evaluate_reconstruction(root, checkpoint, device, options, sift, report)
+    evaluate_reconstruction(root, checkpoint, device, options, refine, sift, report)
 
 
 @eval_app.command()

@@ -22,6 +22,7 @@ def reconstruct_folder(
     cameras: Path | None = None,
     masks: Path | None = None,
     depths: Path | None = None,
+    refine: str = "none",
 ) -> None:
     """Reconstruct the photographs of a folder and write the default artefacts and `outputs` into `out`."""
     from mast3r_engine import EngineError, Options, reconstruct
@@ -31,7 +32,7 @@ def reconstruct_folder(
     photos = find_photos(place)
     try:
         check_outputs(outputs or ())
-        chosen = Options.from_dict(json.loads(options))
+        chosen = Options.from_dict({"refine": refine, **json.loads(options)})
         priors = read_priors(photos, cameras, masks, depths)
         priors.check_names([photo.name for photo in photos])  # before the weights are read
         network = load_network(checkpoint, device=device) if checkpoint else load_default_network(device=device)

@@ -12,14 +12,23 @@ from mast3r_engine.bundle.adjust import Held, adjust
 from mast3r_engine.bundle.depths import corrected_depth
 from mast3r_engine.correspondences import PairMatches
 from mast3r_engine.reconstruction import Alignment
-from mast3r_engine.tracks import Cameras, Observations, find_tracks, join_tracks, reprojection_errors, several, triangulate
+from mast3r_engine.tracks import (
+    Cameras,
+    Observations,
+    find_tracks,
+    join_tracks,
+    reprojection_errors,
+    several,
+    spread_tracks,
+    triangulate,
+)
 from mast3r_engine.view_priors import ViewPriors
 
 Floats = NDArray[np.float64]
 
 FEWEST_TRACKS = 50
 MOST_TRACKS = 6000  # more add time and little accuracy
-CELL = 16.0  # network pixels
+ROUNDS = 2
 FIRST_KERNEL = 0.5  # network pixels: of the robust loss, as long as the observations' accuracy is unknown
 NARROWEST_KERNEL = 0.1
 WORST = 3.0  # network pixels: observations that are farther off after the first round are left out of the second
@@ -49,42 +58,47 @@ def refine_by_bundle(
 ) -> tuple[Alignment, str | None]:  # and why it was left as it was, if so
     """Refine the largest component. Its frame and scale stay: the first registered camera keeps its pose, the depths their size.
 
-    With poses that are held the frame is theirs. Other components stay as they are.
+    With poses that are held the frame is theirs. Other components stay as they are. Better cameras find more of the tracks, so
+    that a second round follows the first; where that one fails the first one's result stands.
     """
-    report = on_fraction or _nowhere
     held = held or Held.nothing(len(alignment.component))
+    refined, reason = alignment, None
+    for k in range(ROUNDS):
+        found, reason = _refine_once(refined, matches, pixels, held)
+        if reason is not None:
+            break
+        refined = found
+        if on_fraction is not None:
+            on_fraction((k + 1) / ROUNDS)
+    return refined, reason if refined is alignment else None
+
+
+def _refine_once(
+    alignment: Alignment, matches: Sequence[PairMatches], pixels: Sequence[NDArray[np.uint8]], held: Held
+) -> tuple[Alignment, str | None]:
     before = Cameras(alignment.intrinsics, alignment.cam2world)
     seen, points = join_tracks(matches, before, alignment.component, alignment.depth)
-    report(0.2)
     if len(points) < FEWEST_TRACKS:
         return alignment, f"{len(points)} tracks; bundle adjustment needs {FEWEST_TRACKS}"
-    seen, points = _spread(seen, points)
+    seen, points = spread_tracks(seen, points, MOST_TRACKS)
     seen, left = find_tracks(seen, points, before, alignment.depth, pixels)
     points = points[left]
-    report(0.5)
     if len(points) < FEWEST_TRACKS:
         return alignment, f"{len(points)} tracks look alike in two photographs; bundle adjustment needs {FEWEST_TRACKS}"
     first_error = reprojection_errors(seen, triangulate(seen, before), before)
-    sizes = [(depth.shape[0], depth.shape[1]) for depth in alignment.depth]
-    after, points = adjust(seen, points, before, sizes, held, FIRST_KERNEL)
-    error = reprojection_errors(seen, points, after)
-    kept = several(seen.keep(error <= WORST))
-    report(0.7)
-    if len(np.unique(kept.track)) < FEWEST_TRACKS:
-        return alignment, "bundle adjustment found no agreement among the tracks"
-    points = _points_left(seen, kept, points)
-    after, points = adjust(kept, points, after, sizes, held, _kernel(error))
-    after, points = _in_frame(after, points, before, kept, alignment, held)
-    report(0.9)
-    if reason := _refusal(before, after, kept, points):
-        return alignment, reason
+    adjusted = _adjust_twice(seen, points, before, alignment, held)
+    if isinstance(adjusted, str):  # two photographs, or a camera that hardly moves, say little about focal lengths
+        known_focals = dataclasses.replace(held, intrinsics=np.ones_like(held.intrinsics))
+        adjusted = _adjust_twice(seen, points, before, alignment, known_focals)
+    if isinstance(adjusted, str):
+        return alignment, adjusted
+    after, kept, points = adjusted
     refined, corrections = _with_depths(alignment, after, kept, points)
-    error = reprojection_errors(kept, points, after)
     stats = {
         "tracks": len(points),
         "observations": len(kept.track),
-        "error_before_px": float(np.median(first_error)),
-        "error_after_px": float(np.median(error)),
+        "error_before_px": alignment.stats.get("bundle", {}).get("error_before_px", float(np.median(first_error))),
+        "error_after_px": float(np.median(reprojection_errors(kept, points, after))),
         "depth_correction": float(np.median(corrections)),
     }
     return dataclasses.replace(refined, stats={**alignment.stats, "bundle": stats}), None
@@ -95,26 +109,20 @@ def _kernel(error: Floats) -> float:
     return float(np.clip(2 * np.median(error), NARROWEST_KERNEL, FIRST_KERNEL))
 
 
-def _nowhere(_: float) -> None:
-    """Nobody wants to know."""
-
-
-def _spread(seen: Observations, points: Floats) -> tuple[Observations, Floats]:
-    """At most MOST_TRACKS tracks: the longest of each cell of the photograph that is first to see them, then the next ones."""
-    if len(points) <= MOST_TRACKS:
-        return seen, points
-    length = np.bincount(seen.track)
-    cell = np.rint(seen.xy[seen.starts] / CELL).astype(np.int64)
-    place = np.lexsort((-length, cell[:, 0], cell[:, 1], seen.image[seen.starts]))
-    key = np.stack([seen.image[seen.starts], *cell.T], axis=1)[place]
-    new_cell = np.ones(len(place), bool)
-    new_cell[1:] = (np.diff(key, axis=0) != 0).any(axis=1)
-    starts = np.flatnonzero(new_cell)
-    rank = np.empty(len(place), np.int64)
-    rank[place] = np.arange(len(place)) - np.repeat(starts, np.diff(np.append(starts, len(place))))
-    chosen = np.zeros(len(points), bool)
-    chosen[np.argsort(rank, kind="stable")[:MOST_TRACKS]] = True
-    return seen.keep(chosen[seen.track]), points[chosen]
+def _adjust_twice(
+    seen: Observations, points: Floats, before: Cameras, alignment: Alignment, held: Held
+) -> tuple[Cameras, Observations, Floats] | str:
+    """Adjust, leave out what does not agree, adjust the rest with a kernel of its accuracy; or why that cannot be used."""
+    sizes = [(depth.shape[0], depth.shape[1]) for depth in alignment.depth]
+    after, points = adjust(seen, points, before, sizes, held, FIRST_KERNEL)
+    error = reprojection_errors(seen, points, after)
+    kept = several(seen.keep(error <= WORST))
+    if len(np.unique(kept.track)) < FEWEST_TRACKS:
+        return "bundle adjustment found no agreement among the tracks"
+    points = _points_left(seen, kept, points)
+    after, points = adjust(kept, points, after, sizes, held, _kernel(error))
+    after, points = _in_frame(after, points, before, kept, alignment, held)
+    return _refusal(before, after, kept, points) or (after, kept, points)
 
 
 def _left_out(alignment: Alignment, reason: str) -> Alignment:

@@ -1,6 +1,7 @@
 """Points that several photographs see, joined from pairwise matches."""
 
 from mast3r_engine.tracks.building import Tracks, build_tracks, join_tracks, reprojection_errors, several
+from mast3r_engine.tracks.spreading import spread_tracks
 from mast3r_engine.tracks.subpixel import find_tracks
 from mast3r_engine.tracks.triangulation import Cameras, Observations, triangulate
 
@@ -13,5 +14,6 @@ __all__ = [
     "join_tracks",
     "reprojection_errors",
     "several",
+    "spread_tracks",
     "triangulate",
 ]

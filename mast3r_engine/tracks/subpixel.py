@@ -96,25 +96,38 @@ def _find(
     contrast = wanted.std(axis=1)
     wanted = wanted - wanted.mean(axis=1, keepdims=True)
     places = start[:, None] + np.einsum("nij,pj->npi", np.nan_to_num(affine), offsets)
-    there = np.full(len(start), i)
+    layers = np.stack([brightness[i], *np.gradient(brightness[i])[::-1]])  # with d/dx and d/dy
     shift, step, likeness = np.zeros_like(start), np.full(len(start), np.inf), np.zeros(len(start))
+    usable = np.isfinite(affine).all(axis=(1, 2)) & (contrast >= LEAST_CONTRAST)
+    active = np.flatnonzero(usable)
     for _ in range(STEPS):
-        at = places + shift[:, None]
-        shown = _sample(brightness, there, at)
-        slope = np.stack([_slope(brightness, there, at, axis) for axis in range(2)], axis=-1)  # (n, p, 2)
-        shown = shown - shown.mean(axis=1, keepdims=True)
-        slope -= slope.mean(axis=1, keepdims=True)
-        power = np.maximum((shown**2).sum(axis=1), 1e-9)
-        gain = (shown * wanted).sum(axis=1) / power
-        likeness = gain * np.sqrt(power) / np.maximum(np.sqrt((wanted**2).sum(axis=1)), 1e-9)
-        rows = gain[:, None, None] * slope
-        normal = np.einsum("npi,npj->nij", rows, rows) + 1e-6 * np.eye(2)
-        right = np.einsum("npi,np->ni", rows, wanted - gain[:, None] * shown)
-        move = np.clip(np.linalg.solve(normal, right[..., None])[..., 0], -1.0, 1.0)
-        shift, step = shift + move, np.abs(move).max(axis=1)
-    far = np.linalg.norm(shift, axis=1)
-    good = (step <= SETTLED) & (far <= FARTHEST) & (likeness >= ALIKE) & (contrast >= LEAST_CONTRAST)
-    return start + shift, good & np.isfinite(affine).all(axis=(1, 2))
+        move, likeness[active] = _step(layers, places[active] + shift[active, None], wanted[active])
+        shift[active] += move
+        step[active] = np.abs(move).max(axis=1)
+        far = np.linalg.norm(shift[active], axis=1) > 2 * FARTHEST
+        active = active[(step[active] > SETTLED) & ~far]
+        if not len(active):
+            break
+    good = usable & (step <= SETTLED) & (np.linalg.norm(shift, axis=1) <= FARTHEST) & (likeness >= ALIKE)
+    return start + shift, good
+
+
+def _step(
+    layers: NDArray[np.float32],  # (3, h, w) brightness and its slopes
+    at: Floats,  # (n, p, 2)
+    wanted: Floats,  # (n, p) without its mean
+) -> tuple[Floats, Floats]:  # (n, 2) shift, (n,) correlation before it
+    """One step of Gauss-Newton on brightness, with the gain that fits best."""
+    shown, *slopes = _bilinear(layers, at)
+    shown = shown - shown.mean(axis=1, keepdims=True)
+    slope = np.stack([each - each.mean(axis=1, keepdims=True) for each in slopes], axis=-1)  # (n, p, 2)
+    power = np.maximum((shown**2).sum(axis=1), 1e-9)
+    gain = (shown * wanted).sum(axis=1) / power
+    likeness = gain * np.sqrt(power) / np.maximum(np.sqrt((wanted**2).sum(axis=1)), 1e-9)
+    rows = gain[:, None, None] * slope
+    normal = rows.transpose(0, 2, 1) @ rows + 1e-6 * np.eye(2)
+    right = np.einsum("npi,np->ni", rows, wanted - gain[:, None] * shown)
+    return np.clip(np.linalg.solve(normal, right[..., None])[..., 0], -1.0, 1.0), likeness
 
 
 def _affine(
@@ -156,6 +169,14 @@ def _sample(maps: Sequence[NDArray[np.float32]], image: NDArray[np.int64], xy: F
     return values
 
 
-def _slope(maps: Sequence[NDArray[np.float32]], image: NDArray[np.int64], xy: Floats, axis: int) -> Floats:  # (n, p)
-    half = np.eye(2)[axis] * 0.5
-    return _sample(maps, image, xy + half) - _sample(maps, image, xy - half)
+def _bilinear(layers: NDArray[np.float32], xy: Floats) -> Floats:  # (L, h, w), (n, p, 2) -> (L, n, p)
+    """All layers at the same places; beyond the edge, the edge."""
+    _, h, w = layers.shape
+    x, y = np.clip(xy[..., 0], 0, w - 1), np.clip(xy[..., 1], 0, h - 1)
+    left, top = np.minimum(x.astype(np.int64), w - 2), np.minimum(y.astype(np.int64), h - 2)
+    dx, dy = (x - left)[None], (y - top)[None]
+    flat, at = layers.reshape(len(layers), -1), top * w + left
+    above = flat[:, at] * (1 - dx) + flat[:, at + 1] * dx
+    below = flat[:, at + w] * (1 - dx) + flat[:, at + w + 1] * dx
+    values: Floats = above * (1 - dy) + below * dy
+    return values

@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     device: str = "cpu"
     dtype: str = "float32"
     kernels: Literal["auto", "compiled", "cuda"] = "auto"  # auto: what is not compiled runs as reference; else it is an error
+    cuda_graphs: bool = False  # record the network's calls on a GPU, one graph for each shape of photographs
     threads: int | None = None  # CPU threads of the engine; None: all
     memory_limit_bytes: int | None = None  # of the worker's child process
     max_jobs_per_child: int = 50

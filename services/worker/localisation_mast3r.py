@@ -163,7 +163,8 @@ def load_mast3r_localisation(settings: Settings) -> Mast3rLocalisation:
         net = load_network(settings.checkpoint, settings.device, settings.dtype)
     if not net.trained:
         log.warning("untrained network: poses are meaningless")
-    return Mast3rLocalisation(net, f"mast3r:{settings.checkpoint}")
+    graphed = GraphedNetwork(net) if settings.cuda_graphs else None
+    return Mast3rLocalisation(net, f"mast3r:{settings.checkpoint}", graphed)
 
 
 def _describe_pair(found: Localization) -> Outcome:

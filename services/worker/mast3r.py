@@ -12,7 +12,8 @@ from mast3r_engine import load_network, reconstruct
 from mast3r_engine.checkpoints import load_default_network
 from mast3r_engine.errors import ExportError, InvalidImageError, TooFewImagesError
 from mast3r_engine.export import write_artifacts
-from mast3r_engine.network import Network
+from mast3r_engine.network import GraphedNetwork
+from mast3r_engine.predictions import PairNetwork
 from mast3r_kernels import one_line, require
 from services.adapters.settings import Settings
 from services.contract.outputs import ALWAYS
@@ -31,7 +32,7 @@ EXPORT_SHARE = 0.03  # of the whole job, for writing the files
 class Mast3rEngine:
     """A network, kept across jobs."""
 
-    def __init__(self, net: Network, name: str) -> None:
+    def __init__(self, net: PairNetwork, name: str) -> None:
         self.name = name
         self._net = net
 
@@ -92,4 +93,4 @@ def load_mast3r(settings: Settings) -> Mast3rEngine:
         net = load_network(settings.checkpoint, settings.device, settings.dtype)
     if not net.trained:
         log.warning(UNTRAINED)
-    return Mast3rEngine(net, f"mast3r:{settings.checkpoint}")
+    return Mast3rEngine(GraphedNetwork(net) if settings.cuda_graphs else net, f"mast3r:{settings.checkpoint}")
