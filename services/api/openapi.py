@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from services.api.options_check import options_schema
 from services.contract.problems import PROBLEM_MEDIA_TYPE, Problem
 
 DESCRIPTION = """Photographs in; a coloured point cloud, camera poses and a preview out.
@@ -33,7 +34,11 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas = document["components"]["schemas"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        schemas["JobOptions"] = _job_options()
         document["paths"] = _inline_definitions(document["paths"])
+        submission = document["paths"]["/v1/reconstructions"]["post"]["requestBody"]["content"]
+        for content in submission.values():
+            content["schema"]["properties"]["options"] = {"$ref": "#/components/schemas/JobOptions"}
         schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schemas["FieldError"] = schemas["Problem"].pop("$defs")["FieldError"]
         document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
@@ -50,6 +55,11 @@ def write_document(target: Path) -> None:
 
     document = describe(create_app(Settings.model_construct()))
     target.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _job_options() -> dict[str, Any]:
+    schema: dict[str, Any] = _inline_definitions(options_schema())
+    return {key: value for key, value in schema.items() if key != "$schema"}
 
 
 def _inline_definitions(node: Any) -> Any:

@@ -9,7 +9,16 @@ from pydantic import Field
 
 from services.contract.ids import CAPTURE_ID_PATTERN
 from services.contract.jobs import ImageInput, Model, Preset
+from services.contract.outputs import OUTPUTS
 from services.contract.webhooks import WebhookRequest
+
+OUTPUT_NAME: dict[str, Any] = {"type": "string", "enum": list(OUTPUTS)}
+LABELS: dict[str, Any] = {
+    "description": "Names and texts of your own; printable, no `=` in a name.",
+    "maxProperties": 32,
+    "propertyNames": {"minLength": 1, "maxLength": 200, "pattern": r"^[^=\x00-\x1f\x7f]+$"},
+    "additionalProperties": {"type": "string", "maxLength": 200},
+}
 
 
 class CaptureRecord(Model):
@@ -78,8 +87,12 @@ class ReconstructionRequest(Model):
     capture_id: Annotated[str, Field(pattern=CAPTURE_ID_PATTERN)]
     preset: Preset = "balanced"
     options: dict[str, Any] = Field(default_factory=dict, description="`GET /v1/options` has the schema.")
-    outputs: list[str] = Field(default_factory=list, description="`GET /v1/info` names them.")
-    labels: dict[str, str] = Field(default_factory=dict, description="Names and texts of your own.")
+    outputs: list[str] = Field(default_factory=list, json_schema_extra={"items": OUTPUT_NAME})
+    labels: dict[str, str] = Field(default_factory=dict, json_schema_extra=dict(LABELS))
     strict_images: bool = Field(default=False, description="One photograph that cannot be decoded fails the job.")
-    deadline_s: float | None = Field(default=None, description="Seconds from now.")
+    deadline_s: float | None = Field(
+        default=None,
+        description="Seconds from now.",
+        json_schema_extra={"exclusiveMinimum": 0, "maximum": 2_592_000},
+    )
     webhook: WebhookRequest | None = Field(default=None, description="Where to tell what becomes of the job.")

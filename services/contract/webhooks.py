@@ -27,7 +27,15 @@ class _Model(BaseModel):
 class WebhookRequest(_Model):
     """Where a client wants to be told what becomes of its job."""
 
-    url: Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARACTERS, description="https; no credentials, no fragment.")]
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_URL_CHARACTERS,
+            description="https; no credentials, no fragment.",
+            json_schema_extra={"pattern": r"^https?://[!-~]+$"},
+        ),
+    ]
     secret: Annotated[
         SecretStr | None,
         Field(

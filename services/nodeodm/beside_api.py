@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from services.api.http_connection import BoundedConnection
 from services.nodeodm.app import create_nodeodm_app
 
 
@@ -17,7 +18,8 @@ class NodeOdmServer(uvicorn.Server):
     """A second server; signals are the first one's business."""
 
     def __init__(self, api: FastAPI, listener: socket.socket) -> None:
-        super().__init__(uvicorn.Config(create_nodeodm_app(api), log_config=None, timeout_graceful_shutdown=5))
+        app = create_nodeodm_app(api)
+        super().__init__(uvicorn.Config(app, http=BoundedConnection, log_config=None, timeout_graceful_shutdown=5))
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
 
@@ -51,7 +53,7 @@ class ApiServer(uvicorn.Server):
             grace_s: how long requests may take to end once it is told to.
             on_ready: called when everything answers.
         """
-        super().__init__(uvicorn.Config(api, log_config=None, timeout_graceful_shutdown=grace_s))
+        super().__init__(uvicorn.Config(api, http=BoundedConnection, log_config=None, timeout_graceful_shutdown=grace_s))
         self._beside = None if nodeodm is None else NodeOdmServer(api, nodeodm)
         self._on_ready = on_ready
 

@@ -20,6 +20,7 @@ from services.adapters.job_store import JobStore
 from services.adapters.objects import ObjectStore, open_store
 from services.adapters.settings import Settings
 from services.api.app import create_app
+from services.api.http_connection import BoundedConnection
 from services.contract import keys
 from services.contract.jobs import Artifact, JobRecord, JobResult, Metrics, ProgressReport, Quality, Scale
 from tests.services.bad_files import photo
@@ -30,7 +31,8 @@ def serve(settings: Settings) -> Iterator[str]:
     """Run the API in a thread; gives its URL."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, timeout_graceful_shutdown=2))
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, http=BoundedConnection, log_config=None, timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

@@ -37,7 +37,7 @@ _LINKS: dict[str, Any] = {
     response_model=LocalisationMap,
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "The map"}}, "links": _LINKS},
-        **refusals(404, 409, 410, 422, 507),
+        **refusals(400, 404, 409, 410, 422, 507),
     },
 )
 async def create_map(wanted: MapRequest, request: Request, services: Wired, caller: Authorized) -> Response:

@@ -19,7 +19,7 @@ from services.api.routes.limits import MAX_WAIT_S
 from services.api.submission import receive_form
 from services.api.submission_form import MAX_DEADLINE_S
 from services.api.wiring import Authorized, Wired
-from services.contract.captures import ReconstructionRequest
+from services.contract.captures import LABELS, OUTPUT_NAME, ReconstructionRequest
 from services.contract.jobs import Job
 from services.contract.webhooks import WebhookRequest
 
@@ -53,18 +53,14 @@ _BODY: dict[str, Any] = {
                     "cameras": {"$ref": "#/components/schemas/CamerasDocument"},
                     "masks": _PNGS | {"description": "PNGs of the photographs' sizes and names, white where pixels may be used."},
                     "depths": _PNGS | {"description": "16-bit PNGs of the photographs' sizes and names, in millimetres."},
-                    "options": {"type": "object", "description": "JSON; `GET /v1/options` has the schema."},
+                    "options": {"type": "object"},
                     "preset": {"type": "string", "enum": ["fast", "balanced", "accurate"], "default": "balanced"},
                     "outputs": {
                         "type": "array",
-                        "items": {"type": "string"},
+                        "items": OUTPUT_NAME,
                         "description": "A JSON list, names separated by commas, or the part repeated; `GET /v1/info` names them.",
                     },
-                    "labels": {
-                        "type": "object",
-                        "additionalProperties": {"type": "string"},
-                        "description": "JSON, names and texts of your own.",
-                    },
+                    "labels": {"type": "object", **LABELS},
                     "strict_images": {
                         "type": "boolean",
                         "default": False,
