@@ -141,7 +141,7 @@ def save_plots(rows: list[tuple[Study, StudySummary]], folder: Path) -> None:
         }
         for panel, (label, y) in zip(panels, series.items(), strict=True):
             panel.plot(x, y, "o-")
-            panel.set(xlabel=sweep, ylabel=label, ylim=(0, None))
+            panel.set(xlabel=sweep, ylabel=label, ylim=(0, 105 if label.startswith("refused") else None))
             panel.grid(alpha=0.3)
         figure.savefig(folder / f"localisation-{sweep.split(' [')[0].replace(' ', '-')}.png", dpi=80)
         plt.close(figure)
