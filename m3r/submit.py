@@ -11,13 +11,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from m3r.known_files import KnownFiles
 from m3r.photos import find_photos
 from m3r.progress_bar import StageBar
 from m3r_client import Client, Job, M3rError, Metrics, Progress, RetryPolicy, Wishes
 
+NOTHING = KnownFiles()
+
 
 def submit_folder(
-    place: Path, url: str, out: Path, options: str, preset: str, outputs: list[str], key: str | None, resume: str | None = None
+    place: Path,
+    url: str,
+    out: Path,
+    options: str,
+    preset: str,
+    outputs: list[str],
+    key: str | None,
+    resume: str | None = None,
+    known: KnownFiles = NOTHING,
 ) -> None:
     """Send the photographs of a folder, show the progress, download and check what comes out."""
     try:
@@ -27,7 +38,7 @@ def submit_folder(
     try:
         require_service(url, key)
         with Client(url, key) as client:
-            job = run_job(client, find_photos(place), out, chosen, preset, outputs, resume)
+            job = run_job(client, find_photos(place), out, chosen, preset, outputs, resume, known)
     except (M3rError, ValueError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
@@ -50,17 +61,22 @@ def run_job(
     preset: str,
     outputs: list[str],
     resume: str | None = None,
+    known: KnownFiles = NOTHING,
 ) -> Job:
     """Run one job to its end and download its artefacts; gives the job as it ended.
 
     Args:
         resume: a capture that was begun before; what it has is not sent again.
+        known: what is known of the photographs beforehand.
     """
     wishes = Wishes(preset, options, outputs)
     with StageBar(f"{len(photos)} photographs") as bar:
         bar.show("upload", 0.0)
-        capture = client.upload(photos, resume=resume, on_progress=uploads_in(bar))
-        job = client.submit(capture.id, wishes, idempotency_key=wishes.key_for(capture.id))
+        depths = known.depth_maps()
+        capture = client.upload(
+            photos, cameras=known.cameras, masks=known.masks, depths=depths, resume=resume, on_progress=uploads_in(bar)
+        )
+        job = client.submit(capture.id, wishes, idempotency_key=wishes.key_for(capture))
         try:
             job = client.wait(job.id, on_progress=lambda progress: bar.show(progress.name, progress.fraction))
         except KeyboardInterrupt:

@@ -51,7 +51,7 @@ async def receive_cameras(request: Request, services: Services, tenant: str, cap
             return CamerasDocument()
         data = document.as_json()
         _check_room(services, state, "cameras", "", len(data))
-        _put(services, tenant, capture_id, cameras_file(data), io.BytesIO(data))
+        _put(services, state, cameras_file(data), io.BytesIO(data))
         return document
 
     return await to_thread.run_sync(keep, limiter=services.store_threads)
@@ -70,8 +70,9 @@ async def receive_prior_image(
 
         def take() -> tuple[PriorFile, bool]:
             prior = judge_prior_image(file, kind, name, sums.check(), services.settings.max_photo_pixels, f"/{name}")
-            check_sizes(None, [prior], find_capture(services.captures, tenant, capture_id).images)
-            return prior, _put(services, tenant, capture_id, prior, file)
+            state = find_capture(services.captures, tenant, capture_id)
+            check_sizes(None, [prior], state.images)
+            return prior, _put(services, state, prior, file)
 
         return await to_thread.run_sync(take, limiter=limiter)
 
@@ -132,7 +133,10 @@ def _check_room(services: Services, state: CaptureState, kind: PriorKind, name: 
     require_room(services.objects, services.settings, length)
 
 
-def _put(services: Services, tenant: str, capture_id: str, prior: PriorFile, data: BinaryIO) -> bool:
+def _put(services: Services, state: CaptureState, prior: PriorFile, data: BinaryIO) -> bool:
+    facts, capture_id = (prior.kind, prior.name, prior.sha256), state.record.id
+    if any((held.kind, held.name, held.sha256) == facts for held in state.priors):
+        return False
     try:
         new = services.priors.put(capture_id, prior, data)
     except PriorRefused as refused:
@@ -140,7 +144,7 @@ def _put(services: Services, tenant: str, capture_id: str, prior: PriorFile, dat
             raise capture_too_large(services.settings.max_capture_bytes, WHAT[prior.kind]) from None
         raise capture_gone(capture_id) from None
     services.metrics.uploaded.inc(prior.bytes)
-    services.quotas.add(tenant, 0, prior.bytes)
+    services.quotas.add(state.record.tenant, 0, prior.bytes)
     return new
 
 

@@ -67,6 +67,25 @@ class CaptureImage:
 
 
 @dataclass(frozen=True)
+class CaptureCameras:
+    """What is known of cameras and poses beforehand, as it is kept."""
+
+    bytes: int
+    sha256: str  # hex
+
+
+@dataclass(frozen=True)
+class CaptureMap:
+    """A mask or a depth map of a photograph."""
+
+    name: str  # of the photograph
+    bytes: int
+    sha256: str  # hex
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
 class CaptureLimits:
     """What a capture takes."""
 
@@ -87,6 +106,9 @@ class Capture:
     limits: CaptureLimits
     bytes: int = 0
     images: tuple[CaptureImage, ...] = ()
+    cameras: CaptureCameras | None = None
+    masks: tuple[CaptureMap, ...] = ()
+    depths: tuple[CaptureMap, ...] = ()
     jobs: tuple[str, ...] = ()
 
 

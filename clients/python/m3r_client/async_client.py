@@ -23,6 +23,7 @@ from m3r_client.connection import PARALLEL_UPLOADS, Connection
 from m3r_client.downloading import download_all
 from m3r_client.event_stream import follow_job
 from m3r_client.photos import Photos, gather_photos
+from m3r_client.priors import CamerasLike, PriorImages, gather_priors
 from m3r_client.progress import OnProgress, ignore
 from m3r_client.retrying import RetryPolicy
 from m3r_client.run_async import AsyncRunner
@@ -79,6 +80,9 @@ class AsyncClient(AsyncLocalisationCalls):
         self,
         photos: Photos,
         *,
+        cameras: CamerasLike | None = None,
+        masks: PriorImages | None = None,
+        depths: PriorImages | None = None,
         preset: str = "balanced",
         options: Mapping[str, Any] | None = None,
         outputs: Sequence[str] = (),
@@ -95,6 +99,8 @@ class AsyncClient(AsyncLocalisationCalls):
 
         Args:
             photos: a folder, or paths, or (name, bytes).
+            cameras: what is known of cameras and poses, a JSON file or what it would hold (docs/priors.md).
+            masks, depths: PNGs named like their photographs: a folder, or paths, or (name, bytes), or by the photographs' names.
             strict_images: a photograph that cannot be used is an error; else it is left out and `on_progress` hears of it.
             out: folder for the files; None: they are only listed.
             resume: the capture (`Progress.capture_id`) that a process which was killed had begun: what is there is not sent
@@ -105,25 +111,31 @@ class AsyncClient(AsyncLocalisationCalls):
         Raises:
             JobNotSucceeded: the job ended otherwise.
             WaitTimeout, CorruptDownload: see there.
-            ValueError: no photograph, or two of one name.
+            ValueError: no photograph, or two of one name; a mask or depth map of none.
         """
         wishes = Wishes(preset, options or {}, outputs, labels or {}, deadline_s, strict_images)
-        folder = None if out is None else Path(out)
+        folder, files = None if out is None else Path(out), gather_photos(photos)
+        priors = gather_priors(files, cameras, masks, depths)
         return await self._runner.run(
-            reconstruct(self._policy, gather_photos(photos), wishes, folder, resume, parallel, timeout_s, on_progress)
+            reconstruct(self._policy, files, wishes, folder, resume, parallel, timeout_s, on_progress, priors)
         )
 
     async def upload(
         self,
         photos: Photos,
         *,
+        cameras: CamerasLike | None = None,
+        masks: PriorImages | None = None,
+        depths: PriorImages | None = None,
         resume: str | None = None,
         strict_images: bool = False,
         parallel: int = PARALLEL_UPLOADS,
         on_progress: OnProgress = ignore,
     ) -> Capture:
         """Fill a new capture, or go on with one (`resume`: its id); see `reconstruct`."""
-        steps = upload_photos(self._policy, gather_photos(photos), resume, parallel, strict_images, on_progress)
+        files = gather_photos(photos)
+        priors = gather_priors(files, cameras, masks, depths)
+        steps = upload_photos(self._policy, files, resume, parallel, strict_images, on_progress, priors)
         return await self._runner.run(steps)
 
     async def capture(self, capture_id: str) -> Capture:

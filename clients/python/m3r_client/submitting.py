@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from m3r_client.answers import Artifact, Job
+from m3r_client.answers import Artifact, Capture, Job
 from m3r_client.decoding import decode
 from m3r_client.downloading import download_all
 from m3r_client.errors import JobNotSucceeded
 from m3r_client.photos import Photo
+from m3r_client.priors import Priors
 from m3r_client.progress import OnProgress
 from m3r_client.retrying import RetryPolicy, read_json, send
 from m3r_client.steps import Request, Steps
@@ -48,10 +49,15 @@ class Wishes:
         later = {"deadline_s": self.deadline_s, "webhook": self.webhook}
         return {**body, **{name: value for name, value in later.items() if value is not None}}
 
-    def key_for(self, capture_id: str) -> str:
-        """An idempotency key that a process which was killed and begins anew makes again: the job it may have made is found."""
-        text = json.dumps(self.as_json(capture_id), sort_keys=True)
-        return f"{capture_id}.{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    def key_for(self, capture: Capture) -> str:
+        """An idempotency key that a process which was killed and begins anew makes again: the job it may have made is found.
+
+        With other things known beforehand it is another job.
+        """
+        known = [capture.cameras, *capture.masks, *capture.depths]
+        sums = [each.sha256 for each in known if each is not None]
+        text = json.dumps([self.as_json(capture.id), *sums], sort_keys=True)
+        return f"{capture.id}.{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,11 @@ def reconstruct(
     parallel: int,
     timeout_s: float | None,
     on_progress: OnProgress,
+    priors: Priors | None = None,
 ) -> Steps[Reconstruction]:
     """The whole way: upload, job, result."""
-    capture = yield from upload_photos(policy, photos, resume, parallel, wishes.strict_images, on_progress)
-    job = yield from submit_capture(policy, capture.id, wishes, wishes.key_for(capture.id))
+    capture = yield from upload_photos(policy, photos, resume, parallel, wishes.strict_images, on_progress, priors)
+    job = yield from submit_capture(policy, capture.id, wishes, wishes.key_for(capture))
     job = yield from wait_for_job(policy, job.id, timeout_s, on_progress)
     if not job.succeeded:
         raise JobNotSucceeded(job)
