@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --con
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format kernels serve bench faults openapi clean system
+.PHONY: help demo test lint format kernels serve bench faults openapi docs clean system
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -46,8 +46,11 @@ faults: $(VENV)/.dev kernels ## the whole fault matrix: processes killed in ever
 openapi: $(VENV)/.dev ## write openapi.yaml anew from the application
 	@$(BIN)/python -m services.api.openapi > openapi.yaml
 
+docs: $(VENV)/.dev ## build the documentation site into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) demo-output .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-output site .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 system: ## install or name the system libraries that are missing
 	@sh deploy/system-libraries.sh

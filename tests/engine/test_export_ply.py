@@ -40,6 +40,18 @@ def test_open3d_reads_what_was_written(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.asarray(cloud.colors) * 255, scene.colors, atol=1e-3)
 
 
+def test_meshlab_reads_what_was_written(tmp_path: Path) -> None:
+    pymeshlab = pytest.importorskip("pymeshlab", exc_type=ImportError)
+    scene = room_reconstruction()
+    write_scene_ply(scene, tmp_path / "scene.ply")
+    meshes = pymeshlab.MeshSet()
+    meshes.load_new_mesh(str(tmp_path / "scene.ply"))
+    mesh = meshes.current_mesh()
+    np.testing.assert_array_equal(mesh.vertex_matrix(), scene.points)
+    np.testing.assert_allclose(mesh.vertex_normal_matrix(), scene.normals, atol=1e-6)
+    np.testing.assert_allclose(mesh.vertex_color_matrix()[:, :3] * 255, scene.colors, atol=1e-3)
+
+
 def test_several_components_are_told_apart(tmp_path: Path) -> None:
     scene = dataclasses.replace(room_reconstruction(3, component=[0, 0, 1]), metric=False)
     write_scene_ply(scene, tmp_path / "scene.ply")
