@@ -19,6 +19,7 @@ from services.contract.jobs import Model
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Vector = Annotated[list[Finite], Field(min_length=3, max_length=3)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]  # of a photograph; a limit also refuses what is no Unicode
 Side = Annotated[int, Field(ge=1, le=1_000_000)]  # pixels
 Pixel = Annotated[list[Finite], Field(min_length=2, max_length=2)]
 Sigma = Positive | Annotated[list[Positive], Field(min_length=3, max_length=3)]
@@ -101,8 +102,8 @@ class PhotoKnowledge(Model):
 class Distance(Model):
     """A measured length between two cameras, or between what two pixels show."""
 
-    first: str  # photographs' names
-    second: str
+    first: Name
+    second: Name
     metres: Positive
     sigma: Positive | None = None  # metres; none: 0.005
     first_pixel: Pixel | None = None  # none: the camera's centre
@@ -134,8 +135,8 @@ class CamerasDocument(Model):
     """Everything that is known beforehand but for masks and depth maps, which are images of their own."""
 
     schema_version: Literal[1] | None = None
-    photos: dict[str, PhotoKnowledge] | None = None  # by the photographs' names
-    shared_cameras: list[list[str]] | None = None  # groups of photographs that one camera took
+    photos: dict[Name, PhotoKnowledge] | None = None  # by the photographs' names
+    shared_cameras: list[list[Name]] | None = None  # groups of photographs that one camera took
     exif_focal_sigma: Positive | None = None  # relative; uses EXIF's focal length where nothing else is said
     distances: list[Distance] | None = None
     scale: KnownScale | None = None

@@ -239,6 +239,21 @@ def without_nulls(document: Any) -> Any:
 
 
 @pytest.mark.parametrize(
+    "document",
+    [
+        {"photos": {"\ud800": {}}},
+        {"shared_cameras": [["\udfff"]]},
+        {"distances": [{"first": "a", "second": "\ud800", "metres": 1}]},
+        of("", gravity=[0, 1, 0]),
+        of("x" * 256, gravity=[0, 1, 0]),
+    ],
+)
+def test_names_that_no_photograph_has(shared: tuple[Api, str], document: Any) -> None:
+    api, capture = shared
+    assert_problem(put_cameras(api, capture, document), 422, "invalid_priors")
+
+
+@pytest.mark.parametrize(
     ("body", "status"), [(b"{", 400), (b"\xff", 400), (b'{"a": ' * 3000, 400), (b" " * (1 << 20) + b"{}", 413)]
 )
 def test_bodies_that_are_no_document(shared: tuple[Api, str], body: bytes, status: int) -> None:
