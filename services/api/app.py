@@ -56,7 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings, app.state.metrics = settings, metrics
-    modules = (reconstructions, captures, uploads, priors, jobs, events, deliveries, artifacts, links, thumbnails)
+    # Routers are tried in turn: the one that is polled goes first.
+    modules = (jobs, reconstructions, captures, uploads, priors, events, deliveries, artifacts, links, thumbnails)
     for module in (*modules, references, maps, localize, system, page):
         app.include_router(module.router)
     install_error_handlers(app)

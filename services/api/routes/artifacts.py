@@ -35,7 +35,7 @@ _FILE_LINKS: dict[str, Any] = {
         "parameters": {"job_id": "$request.path.job_id", "name": "$response.body#/0/name"},
     }
 }
-_BYTES: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_BYTES: dict[str, Any] = {"content": {"*/*": {}}}  # the file's own media type, as `listArtifacts` tells it
 
 
 @router.get(
