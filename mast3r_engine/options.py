@@ -59,7 +59,8 @@ class Options:
     scene_graph: str = "auto"  # complete, swin-K[-noncyclic], logwin-K[-noncyclic], oneref-R, auto
     pairs: tuple[tuple[int, int], ...] | None = None  # the user's own list of image indices; replaces scene_graph
     directions: Literal["both", "one"] = "both"  # decoder passes of a pair; one: nearly twice as fast and less accurate
-    refine: Literal["none", "bundle"] = "none"  # bundle: sub-pixel tracks and bundle adjustment after alignment; needs pycolmap
+    # Sub-pixel tracks and bundle adjustment after alignment (pycolmap). auto: where it can be done; bundle: a warning where not.
+    refine: Literal["auto", "none", "bundle"] = "auto"
     seed: int = 0
     matching: MatchingOptions = field(default_factory=MatchingOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
@@ -68,7 +69,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.image_size is not None:
             _require(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
-        _require(self.refine in ("none", "bundle"), "refine", self.refine, "none or bundle")
+        _require(self.refine in ("auto", "none", "bundle"), "refine", self.refine, "auto, none or bundle")
         _require(self.directions in ("both", "one"), "directions", self.directions, "both or one")
         if self.pairs is not None:
             object.__setattr__(self, "pairs", tuple((int(i), int(j)) for i, j in self.pairs))

@@ -273,9 +273,16 @@ def _align(
                 priors=known,
                 on_progress=report,
             )
-        if options.refine == "bundle":
+        if options.refine != "none":
             pixels = [view.pixels for view in views]
-            alignment = refine_alignment(alignment, evidence.matches, pixels, known, lambda done: report(0.5 + 0.5 * done))
+            alignment = refine_alignment(
+                alignment,
+                evidence.matches,
+                pixels,
+                known,
+                lambda done: report(0.5 + 0.5 * done),
+                asked_for=options.refine == "bundle",
+            )
         alignment = place(alignment, wanted_placing(priors, views, known), seed)
         report(1.0)
     if not (alignment.component >= 0).any():

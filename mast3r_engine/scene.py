@@ -154,7 +154,7 @@ def _warnings(alignment: Alignment, net: PairNetwork, count: int) -> list[str]:
         warnings.append("one photograph alone: its points are the network's own and no second view confirms them")
     if len(alignment.unregistered):
         warnings.append(f"{len(alignment.unregistered)} of {count} photographs could not be registered; see unregistered")
-    if left_out := alignment.stats.get("bundle", {}).get("left_out"):
+    if (left_out := alignment.stats.get("bundle", {}).get("left_out")) and alignment.stats["bundle"]["asked_for"]:
         warnings.append(f"the cameras are those of the alignment: {left_out}")
     components = int(alignment.component.max(initial=-1)) + 1
     if components > 1:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mast3r_engine.bundle.adjust import Held, adjust
 from mast3r_engine.bundle.depths import corrected_depth
 from mast3r_engine.correspondences import PairMatches
+from mast3r_engine.errors import OptionsError
 from mast3r_engine.reconstruction import Alignment
 from mast3r_engine.tracks import (
     Cameras,
@@ -41,12 +42,22 @@ def refine_alignment(
     pixels: Sequence[NDArray[np.uint8]],  # N of (h, w, 3), network size
     known: ViewPriors,
     on_fraction: Callable[[float], None] | None = None,
+    *,
+    asked_for: bool = True,
 ) -> Alignment:
-    """`refine_by_bundle` with what priors hold; its statistics, or why nothing was changed, in `stats["bundle"]`."""
+    """`refine_by_bundle` with what priors hold; its statistics, or why nothing was changed, in `stats["bundle"]`.
+
+    `asked_for`: false where the caller wants it if it can be had; a missing solver is then a reason like others.
+    """
     if not matches:
-        return _left_out(alignment, "bundle adjustment needs matches, and this network or mode gives none")
-    refined, reason = refine_by_bundle(alignment, matches, pixels, _held(alignment, known), on_fraction)
-    return refined if reason is None else _left_out(alignment, reason)
+        return _left_out(alignment, "bundle adjustment needs matches, and there are none", asked_for)
+    try:
+        refined, reason = refine_by_bundle(alignment, matches, pixels, _held(alignment, known), on_fraction)
+    except OptionsError as error:
+        if asked_for:
+            raise
+        refined, reason = alignment, str(error)
+    return refined if reason is None else _left_out(alignment, reason, asked_for)
 
 
 def refine_by_bundle(
@@ -125,8 +136,8 @@ def _adjust_twice(
     return _refusal(before, after, kept, points) or (after, kept, points)
 
 
-def _left_out(alignment: Alignment, reason: str) -> Alignment:
-    return dataclasses.replace(alignment, stats={**alignment.stats, "bundle": {"left_out": reason}})
+def _left_out(alignment: Alignment, reason: str, asked_for: bool) -> Alignment:
+    return dataclasses.replace(alignment, stats={**alignment.stats, "bundle": {"left_out": reason, "asked_for": asked_for}})
 
 
 def _held(alignment: Alignment, known: ViewPriors) -> Held:

@@ -1,6 +1,7 @@
 """The options of a job over HTTP: the engine's options, name for name, as a JSON Schema (`options.schema.json`).
 
     python -m services.contract.options > services/contract/options.schema.json
+    python docs/scripts/write_options.py > docs/options.md
 
 A test holds these models, the committed schema and the engine's dataclasses equal: names, nesting, defaults, bounds.
 """
@@ -67,8 +68,9 @@ class JobOptions(OptionsModel):
     directions: Literal["both", "one"] = Field(
         default="both", description="decoder passes of each pair; one: nearly twice as fast and less accurate"
     )
-    refine: Literal["none", "bundle"] = Field(
-        default="none", description="bundle: sub-pixel tracks and bundle adjustment after alignment; slower, more accurate"
+    refine: Literal["auto", "none", "bundle"] = Field(
+        default="auto",
+        description="sub-pixel tracks and bundle adjustment after alignment; auto: where it can be, bundle: a warning where not",
     )
     seed: int = 0
     matching: MatchingOptions = MatchingOptions()

@@ -8,9 +8,9 @@ from typing import Any
 from services.contract.jobs import Preset
 
 PRESETS: dict[Preset, dict[str, Any]] = {
-    "fast": {"image_size": 224, "fusion": {"max_points": 300_000}},
-    "balanced": {"refine": "bundle"},
-    "accurate": {"refine": "bundle", "matching": {"subsample": 4}, "fusion": {"max_points": 3_000_000}},
+    "fast": {"image_size": 224, "refine": "none", "fusion": {"max_points": 300_000}},
+    "balanced": {},
+    "accurate": {"matching": {"subsample": 4}, "fusion": {"max_points": 3_000_000}},
 }
 
 SMALL = {"image_size": 224, "refine": "none", "fusion": {"max_points": 200_000}}

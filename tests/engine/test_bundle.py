@@ -173,5 +173,8 @@ def test_without_pycolmap_it_is_refused_before_anything_runs(monkeypatch: pytest
     oracle = exact_oracle(views=2)
     with pytest.raises(OptionsError, match=r"refine 'bundle' needs pycolmap .*pip install pycolmap"):
         reconstruct(photos(oracle), oracle, Options(refine="bundle"))
-    with pytest.raises(OptionsError, match="option refine is 'ba'; it must be none or bundle"):
+    left_as_it_was = reconstruct(photos(oracle), oracle, Options())
+    assert left_as_it_was.stats["alignment"]["bundle"]["asked_for"] is False
+    assert left_as_it_was.warnings == []
+    with pytest.raises(OptionsError, match="option refine is 'ba'; it must be auto, none or bundle"):
         Options.from_dict({"refine": "ba"})

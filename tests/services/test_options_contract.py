@@ -135,9 +135,10 @@ def test_every_preset_and_what_it_shrinks_to_are_valid_options() -> None:
 def test_a_jobs_own_options_go_over_its_preset() -> None:
     assert apply_preset("fast", {"image_size": 320, "fusion": {"clean": False}}) == {
         "image_size": 320,
+        "refine": "none",
         "fusion": {"max_points": 300_000, "clean": False},
     }
-    assert PRESETS["fast"] == {"image_size": 224, "fusion": {"max_points": 300_000}}
+    assert PRESETS["fast"] == {"image_size": 224, "refine": "none", "fusion": {"max_points": 300_000}}
     assert merge({"pairs": [[0, 1], [1, 2]]}, {"pairs": [[0, 2]]}) == {"pairs": [[0, 2]]}
 
 
