@@ -21,9 +21,12 @@ SYNTHETIC_SEED = 31_337
 
 
 def evaluate_reconstruction(
-    root: Path, checkpoint: str | None, device: str, options: str, with_sift: bool, report: Path | None
+    root: Path, checkpoint: str | None, device: str, options: str, refined: bool, with_sift: bool, report: Path | None
 ) -> None:
-    """Reconstruct every scene with known cameras below `root` and print how far the result is from them."""
+    """Reconstruct every scene with known cameras below `root` and print how far the result is from them.
+
+    With `refined` every scene is reconstructed twice: as the options say, and with bundle adjustment after it.
+    """
     from mast3r_engine.checkpoints import load_default_network, load_network
     from mast3r_engine.errors import EngineError
     from mast3r_engine.evaluation.checkpoint import score_poses, score_scene
@@ -36,6 +39,9 @@ def evaluate_reconstruction(
         settings = Options.from_dict(json.loads(options))
         scenes = read_posed_scenes(root)
         methods: list[tuple[str, Callable[[PosedScene], SceneScores]]] = [("network", lambda s: score_scene(s, net, settings))]
+        if refined:
+            bundled = dataclasses.replace(settings, refine="bundle")
+            methods.append(("network, refined", lambda s: score_scene(s, net, bundled)))
         if with_sift:
             methods.append(("SIFT + pycolmap", lambda s: score_poses(s, map_with_sift(s))))
         rows = [(name, score(scene)) for scene in scenes for name, score in methods]
@@ -91,17 +97,18 @@ def evaluate_synthetic(checkpoint: str | None, textures: Path | None, device: st
 
 
 def _print_scenes(rows: list[tuple[str, SceneScores]]) -> None:
-    table = Table(title="Cameras and depth against the truth; pairs with an unregistered photograph count as wrong")
+    title = "Cameras and depth against the truth; pairs with an unregistered photograph count as wrong"
+    table = Table(title=title, caption="wide pairs: 30° apart or more; right within 15° in rotation and direction of translation")
     headings = (
         "scene", "method", "registered", "RRA 5/15/30", "RTA 5/15/30", "mean rotation", "ATE % extent", "focal |ln|",
-        "scale |ln|", "depth", "failure",
+        "scale |ln|", "depth", "wide pairs", "failure",
     )  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("scene", "method", "failure") else "right")
     for name, s in rows:
         table.add_row(
             s.scene, name, f"{s.registered}/{s.photos}", _shares(s.rra), _shares(s.rta), f"{s.mean_rotation:.2f}°",
-            f"{s.ate_percent:.2f}", _plain(s.focal), _plain(s.scale), _percent(s.depth), s.failure,
+            f"{s.ate_percent:.2f}", _plain(s.focal), _plain(s.scale), _percent(s.depth), f"{s.wide_right}/{s.wide}", s.failure,
         )  # fmt: skip
     Console(width=180).print(table)
 

@@ -112,9 +112,7 @@ def reconstruct(
     cameras: CamerasFile = None,
     masks: MaskFolder = None,
     depths: DepthFolder = None,
-    refine: Annotated[
-        str, typer.Option(help="bundle: sub-pixel tracks and bundle adjustment in the end; none: quicker.")
-    ] = "bundle",
+    refine: Annotated[str, typer.Option(help="Bundle adjustment in the end: auto, bundle (warns where not), none.")] = "auto",
 ) -> None:
     """Reconstruct a folder of photographs right here, without a server.
 

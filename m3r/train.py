@@ -49,6 +49,7 @@ def train(
                 average = Trainer(net, config, data.stage, out, process, write_report).run()
             finally:
                 close()
+                data.close()
             if process.first:
                 for reason, times in data.skipped.most_common():
                     typer.echo(f"skipped {times} x {reason}", err=True)

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from mast3r_engine.errors import EngineError
 from mast3r_engine.evaluation.posed_photos import PosedScene, read_depth_map
-from mast3r_engine.evaluation.trajectory import accuracy_at, relative_errors, trajectory_errors
+from mast3r_engine.evaluation.trajectory import accuracy_at, relative_errors, rotation_angle, trajectory_errors
 from mast3r_engine.options import Options
 from mast3r_engine.pipeline import reconstruct
 from mast3r_engine.predictions import PairNetwork
 from mast3r_engine.reconstruction import Reconstruction
 
 THRESHOLDS = (5.0, 15.0, 30.0)  # degrees
+WIDE = 30.0  # degrees between two true orientations, from which a pair counts as wide apart
+WIDE_LIMIT = 15.0  # degrees of error, rotation and direction of translation both
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class SceneScores:
     focal: float  # median |ln(focal / true focal)| of the registered
     scale: float  # |ln| of the Sim(3)'s scale; NaN unless network and truth are metric
     depth: float  # median relative depth error after one factor per map, where there is truth
+    wide_right: int  # pairs wide apart whose relative rotation and translation are both within 15 degrees
+    wide: int  # pairs wide apart in truth
     failure: str  # the error's code when nothing came out
 
     @property
@@ -64,6 +68,7 @@ def _score(scene: PosedScene, poses: NDArray[np.float64], result: Reconstruction
     centres = scene.cam2world[:, :3, 3]
     extent = float(np.linalg.norm(centres.max(0) - centres.min(0)))
     is_metric = result is not None and result.metric and scene.metric
+    wide = _angles_apart(scene.cam2world) >= WIDE
     return SceneScores(
         scene=scene.name,
         photos=len(scene.photos),
@@ -75,8 +80,16 @@ def _score(scene: PosedScene, poses: NDArray[np.float64], result: Reconstruction
         focal=_focal_error(scene, result, known),
         scale=abs(float(np.log(errors.scale))) if is_metric and errors.scale > 0 else float("nan"),
         depth=_depth_error(scene, result, known),
+        wide_right=int((np.maximum(rotation, translation)[wide] < WIDE_LIMIT).sum()),
+        wide=int(wide.sum()),
         failure=failure,
     )
+
+
+def _angles_apart(cam2world: NDArray[np.float64]) -> NDArray[np.float64]:  # (N(N-1)/2,) degrees
+    """Angles between the orientations of all unordered pairs, in the order of `relative_errors`."""
+    first, second = np.triu_indices(len(cam2world), 1)
+    return rotation_angle(cam2world[first, :3, :3], cam2world[second, :3, :3])
 
 
 def _shares(errors: NDArray[np.float64]) -> tuple[float, float, float]:

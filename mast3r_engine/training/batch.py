@@ -21,6 +21,7 @@ class PairBatch:
     xy_first: Tensor  # (B, N, 2) float32 pixels of correspondences in the first view
     xy_second: Tensor  # (B, N, 2) in the second view
     matched: Tensor  # (B, N) bool; False: a pure negative, the two pixels show different points
+    portrait: Tensor  # (B, 2) bool; True: taken upright and stored transposed, rows 0 and 1 of K swapped with the pixels' axes
 
     @property
     def pairs(self) -> int:
@@ -38,11 +39,20 @@ def points_in_camera(
     K: Tensor,  # (..., 3, 3)
 ) -> Tensor:  # (..., H, W, 3)
     """Back-project z-depth into its own camera's frame."""
-    H, W = depth.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(H, device=depth.device), torch.arange(W, device=depth.device), indexing="ij")
-    rays_x = (x - K[..., 0, 2, None, None]) / K[..., 0, 0, None, None]
-    rays_y = (y - K[..., 1, 2, None, None]) / K[..., 1, 1, None, None]
-    return torch.stack((rays_x * depth, rays_y * depth, depth), -1)
+    return pixel_rays(K, *depth.shape[-2:]) * depth[..., None]
+
+
+def pixel_rays(
+    K: Tensor,  # (..., 3, 3) any camera matrix, of a transposed or turned image too
+    height: int,
+    width: int,
+) -> Tensor:  # (..., H, W, 3), z = 1
+    """Where each pixel looks, in its camera's frame."""
+    y, x = torch.meshgrid(
+        torch.arange(height, device=K.device, dtype=K.dtype), torch.arange(width, device=K.device, dtype=K.dtype), indexing="ij"
+    )
+    pixels = torch.stack((x, y, torch.ones_like(x)), -1)
+    return torch.einsum("...ij,hwj->...hwi", torch.linalg.inv(K), pixels)
 
 
 def points_in_each(batch: PairBatch) -> tuple[Tensor, Tensor]:

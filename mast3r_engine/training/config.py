@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from mast3r_engine.errors import TrainingError
 from mast3r_engine.training.losses.matching import MatchingMode
 from mast3r_engine.training.losses.scale import NormMode
+from mast3r_engine.training.quarter_turns import QuarterTurns
 
 T = TypeVar("T")
 
@@ -25,6 +26,17 @@ class MixEntry:
     share: float  # relative to the other entries
     kind: Literal["synthetic", "folder"] = "synthetic"
     name: str = ""  # of a folder source: which of the folders given to the command
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to the pairs of captures; quarter turns also to rendered pairs."""
+
+    second_crop: float = 0.0  # largest zoom beyond 1 of the second crop, about a virtual camera; 0.1 as published
+    quarter_turns: QuarterTurns = "off"
+    monocular: float = 0.0  # share of pairs whose views are the same photograph; 0.005 as published
+    colour_jitter: float = 0.0  # 1 as published: brightness, contrast, saturation 0.5, hue 0.1
+    lens: float = 0.5  # exposure, blur, noise, JPEG, as on rendered pairs
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,8 @@ class Stage:
     meshes: int = 2  # uneven ground and stones in each synthetic scene, the costliest solids
     shadows: bool = True
     mix: tuple[MixEntry, ...] = (MixEntry(share=1.0),)
+    sizes: tuple[tuple[int, int], ...] = ()  # width, height; each batch has one of them; empty: width and height above
+    augment: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class LossOptions:
 
     norm: NormMode = "avg_dis"
     conf_alpha: float = 0.2
+    conf_limit: float = 0.0  # no point's confidence above this pays; 0: none, as published
     sky_value: float = 2.0
     in_log: bool = False
     max_metric_scale: float = 0.0  # 0: no limit
@@ -68,6 +83,8 @@ class LossOptions:
     temperature: float = 0.05
     block: int = 2048  # correspondences whose similarities are held at once
     match_conf_alpha: float = 10.0
+    match_conf_limit: float = 0.0  # the same for descriptors
+    subpixel: bool = False  # descriptors are read between pixels, where the correspondence is; published: at the nearest pixel
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,8 @@ class TrainConfig:
     validate_every: int = 200  # steps
     validation_pairs: int = 64
     save_minutes: float = 5.0
+    prefetch: int = 4  # batches of captures read ahead
+    loader_threads: int = 4  # 0: captures are read when they are needed
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -110,6 +129,16 @@ def parse_config(values: Mapping[str, Any]) -> TrainConfig:
             raise TrainingError(
                 f"training config: stage {stage.name!r} has steps {stage.steps}, batch {stage.batch}, "
                 f"accumulate {stage.accumulate}; all must be positive and batch a multiple of accumulate"
+            )
+        if any(width < height or height < 1 for width, height in stage.sizes):
+            raise TrainingError(
+                f"training config: stage {stage.name!r} has sizes {stage.sizes}; each is width, height of a landscape image, "
+                "upright photographs use it transposed"
+            )
+        if not 0 <= stage.augment.second_crop <= 1 or not 0 <= stage.augment.monocular <= 1:
+            raise TrainingError(
+                f"training config: stage {stage.name!r} has second_crop {stage.augment.second_crop} and monocular "
+                f"{stage.augment.monocular}; both must be between 0 and 1"
             )
         if stage.tie_views and stage.points_weight:
             raise TrainingError(f"training config: stage {stage.name!r} ties the views; it must have points_weight = 0")

@@ -17,8 +17,9 @@ from mast3r_engine.network import Network
 from mast3r_engine.training.batch import PairBatch
 from mast3r_engine.training.config import Stage, TrainConfig
 from mast3r_engine.training.distributed import Process, average_gradients, average_value, share_value, share_weights
-from mast3r_engine.training.mixture import PairSource
-from mast3r_engine.training.objective import Objective, Predict, evaluate_objective, predict
+from mast3r_engine.training.forward import Predict, predict
+from mast3r_engine.training.mixture import PairSource, expect_batch
+from mast3r_engine.training.objective import Objective, evaluate_objective
 from mast3r_engine.training.optimiser import build_optimiser, freeze, learning_rate, update_average
 from mast3r_engine.training.run_state import Position, RunState, read_state, write_state
 from mast3r_engine.training.tying import tie_views, untie_views
@@ -170,6 +171,9 @@ class Trainer:
         count = max(stage.batch // stage.accumulate // self.process.world, 1)
         number = self.position.step * stage.accumulate + micro
         seed = (self.config.seed * 1000 + self.position.stage) * 1000 + self.process.rank
+        last = stage.steps * stage.accumulate - 1
+        for coming in range(number, min(number + self.config.prefetch, last) + 1):
+            expect_batch(source, count, seed, coming)
         return source.draw(count, seed, number)
 
     def _objective(self, stage: Stage, batch: PairBatch) -> Objective:

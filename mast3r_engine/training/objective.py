@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import normalize
 
 from mast3r_engine.network import Network
-from mast3r_engine.predictions import Encoded, Outputs, ViewPrediction
+from mast3r_engine.predictions import Outputs, ViewPrediction
 from mast3r_engine.training.batch import PairBatch, points_in_each, valid_depth
 from mast3r_engine.training.config import LossOptions, Stage
+from mast3r_engine.training.forward import Predict, predict
 from mast3r_engine.training.losses.confidence import confidence_loss, confidence_matching_loss
-from mast3r_engine.training.losses.matching import gather_pixels, matching_errors
+from mast3r_engine.training.losses.matching import gather_pixels, matching_errors, sample_pixels
 from mast3r_engine.training.losses.regression import PointTargets, RegressionOptions, regression_error
+from mast3r_engine.training.oriented import predict_oriented
 
 
 @dataclass(frozen=True)
@@ -26,24 +28,6 @@ class Objective:
     total: Tensor  # scalar
     points: Tensor  # mean error of the counting pixels, before the confidence
     matching: Tensor  # mean cross-entropy of one direction, nats; ln N is chance
-
-
-def predict(
-    net: Network,
-    images: Tensor,  # (B, 2, 3, H, W)
-    symmetrise: bool,
-    outputs: Outputs,
-) -> tuple[ViewPrediction, ViewPrediction]:
-    """Both views of B pairs, or of 2B when symmetrised: first all pairs in order, then all reversed; each image encoded once."""
-    encoded = net.encode(images.transpose(0, 1).flatten(0, 1))
-    first, second = encoded.tokens.chunk(2)
-    if symmetrise:
-        first, second = torch.cat((first, second)), torch.cat((second, first))
-    size = encoded.height, encoded.width
-    return net.decode(Encoded(first, *size), Encoded(second, *size), outputs)
-
-
-Predict = Callable[[Network, Tensor, bool, Outputs], tuple[ViewPrediction, ViewPrediction]]
 
 
 def evaluate_objective(
@@ -62,7 +46,7 @@ def evaluate_objective(
     # On CPUs the backward pass of the fused attention is slower than plain matrix products at these sizes.
     attention = sdpa_kernel([SDPBackend.MATH]) if device == "cpu" else nullcontext()
     with torch.autocast(device, precision, enabled=precision != torch.float32), attention:
-        first, second = run(net, batch.images, stage.symmetrise, outputs)
+        first, second = predict_oriented(run, net, batch.images, batch.portrait, stage.symmetrise, outputs)
     zero = batch.images.new_zeros(())
     total, points, matching = zero, zero, zero
     if wants_points:
@@ -94,7 +78,7 @@ def points_loss(
     )
     predicted = torch.stack((first.pts3d, second.pts3d), 1)
     error, counts = regression_error(predicted, PointTargets(in_first, valid, metric, sky), settings)
-    loss = confidence_loss(error, counts, torch.stack((first.conf, second.conf), 1), options.conf_alpha)
+    loss = confidence_loss(error, counts, torch.stack((first.conf, second.conf), 1), options.conf_alpha, options.conf_limit)
     return loss, (error * valid).sum() / valid.sum().clamp(min=1)
 
 
@@ -108,12 +92,18 @@ def descriptor_loss(
         matched = torch.cat((matched, matched))
     if first.desc is None or second.desc is None or first.desc_conf is None or second.desc_conf is None:
         raise ValueError("the network gives no descriptors; train it with matching_weight = 0")
+    read = sample_pixels if options.subpixel else gather_pixels
+    desc_first, desc_second = read(first.desc, xy_first), read(second.desc, xy_second)
+    if options.subpixel:
+        desc_first, desc_second = (normalize(desc, dim=-1) for desc in (desc_first, desc_second))
     errors = matching_errors(
-        gather_pixels(first.desc, xy_first), gather_pixels(second.desc, xy_second),
+        desc_first, desc_second,
         options.temperature, options.matching_mode, options.block,
     )  # fmt: skip
-    conf_first = gather_pixels(first.desc_conf[..., None], xy_first)[..., 0]
-    conf_second = gather_pixels(second.desc_conf[..., None], xy_second)[..., 0]
-    loss = confidence_matching_loss(errors, matched, conf_first, conf_second, options.match_conf_alpha)
+    conf_first = read(first.desc_conf[..., None], xy_first)[..., 0]
+    conf_second = read(second.desc_conf[..., None], xy_second)[..., 0]
+    loss = confidence_matching_loss(
+        errors, matched, conf_first, conf_second, options.match_conf_alpha, limit=options.match_conf_limit
+    )
     plain = torch.where(matched, errors, 0.0).sum() / matched.sum().clamp(min=1)
     return loss, plain / 2

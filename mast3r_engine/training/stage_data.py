@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -13,7 +15,8 @@ from mast3r_engine.errors import TrainingError
 from mast3r_engine.training.captures.source import CaptureSource
 from mast3r_engine.training.config import MixEntry, Stage, TrainConfig
 from mast3r_engine.training.loop import StageData
-from mast3r_engine.training.mixture import MixedSource, PairSource
+from mast3r_engine.training.mixture import MixedSource, PairSource, SizesSource
+from mast3r_engine.training.quarter_turns import TurnedSource
 from mast3r_engine.training.synthetic.cameras import CameraRanges
 from mast3r_engine.training.synthetic.photos import Split, load_photos, procedural_photos
 from mast3r_engine.training.synthetic.scene import SlotCounts
@@ -35,19 +38,41 @@ class TrainingData:
         device: torch.device,
     ) -> None:
         self._config, self._captures, self._device = config, captures, device
-        self.skipped: Counter[str] = Counter()
+        threads = config.loader_threads if config.prefetch else 0
+        self._pool = ThreadPoolExecutor(threads, "m3r-captures") if threads and captures else None
+        self._open: dict[tuple[str, str], CaptureSource] = {}
+        self._broken: Counter[str] = Counter()
         self._photos = {}
         for split in SPLITS:
             photos, broken = load_split(textures, split)
             self._photos[split] = photos.to(device)
-            self.skipped.update({"textures that cannot be read": broken} if broken else {})
+            self._broken.update({"textures that cannot be read": broken} if broken else {})
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """What could not be used so far, by reason."""
+        return sum((source.skipped for source in self._open.values()), self._broken)
+
+    def close(self) -> None:
+        """Let go of batches that nobody will draw."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def stage(self, stage: Stage) -> StageData:
         """Training source and held-out synthetic pairs of one stage's size and difficulty."""
-        sources = [self._source(stage, entry) for entry in stage.mix]
-        whole = sources[0] if len(sources) == 1 else MixedSource(sources, [entry.share for entry in stage.mix], self._device)
+        sizes = [(height, width) for width, height in stage.sizes] or [(stage.height, stage.width)]
+        sized = [self._mixture(dataclasses.replace(stage, height=height, width=width)) for height, width in sizes]
+        source = sized[0] if len(sized) == 1 else SizesSource(sized, self._config.seed)
+        if stage.augment.quarter_turns != "off":
+            source = TurnedSource(source, stage.augment.quarter_turns)
         held_out = SyntheticSource(self._photos["validation"], synthetic_options(stage))
-        return StageData(_on(whole, self._device), held_out.draw(self._config.validation_pairs, VALIDATION_SEED, 0))
+        return StageData(source, held_out.draw(self._config.validation_pairs, VALIDATION_SEED, 0))
+
+    def _mixture(self, stage: Stage) -> PairSource:
+        sources = [self._source(stage, entry) for entry in stage.mix]
+        if len(sources) == 1 and self._device.type == "cpu":
+            return sources[0]
+        return MixedSource(sources, [entry.share for entry in stage.mix], self._device)
 
     def _source(self, stage: Stage, entry: MixEntry) -> PairSource:
         if entry.kind == "synthetic":
@@ -57,9 +82,12 @@ class TrainingData:
             raise TrainingError(
                 f"stage {stage.name!r} wants captures {entry.name!r}; given: {given}; add --data {entry.name}=FOLDER"
             )
-        source = CaptureSource(self._captures[entry.name], stage.height, stage.width, stage.matches)
-        source.skipped = self.skipped = self.skipped + source.skipped
-        return source
+        key = stage.name, entry.name
+        if key not in self._open:  # one reading of the folder and one count for all sizes
+            self._open[key] = CaptureSource(
+                self._captures[entry.name], stage.height, stage.width, stage.matches, augment=stage.augment, pool=self._pool
+            )
+        return self._open[key].resized(stage.height, stage.width)
 
 
 def load_split(textures: Path | None, split: Split) -> tuple[Tensor, int]:  # (N, 3, R, R) uint8; how many files are broken
@@ -79,8 +107,3 @@ def synthetic_options(stage: Stage) -> SyntheticOptions:
         slots=SlotCounts(meshes=stage.meshes),
         shadows=stage.shadows,
     )
-
-
-def _on(source: PairSource, device: torch.device) -> PairSource:
-    """The same source with its batches on a device."""
-    return source if device.type == "cpu" else MixedSource([source], [1.0], device)

@@ -10,9 +10,10 @@ from torch import Tensor
 from mast3r_engine.network import Network
 from mast3r_engine.predictions import Outputs, ViewPrediction
 from mast3r_engine.training.batch import PairBatch, points_in_each, valid_depth
+from mast3r_engine.training.forward import predict
 from mast3r_engine.training.losses.matching import gather_pixels
 from mast3r_engine.training.losses.scale import norm_factor
-from mast3r_engine.training.objective import predict
+from mast3r_engine.training.oriented import predict_oriented
 
 MATCH_SHARES = (0.01, 0.02, 0.05)  # of the image's width
 QUERIES = 64  # matches looked at per pair
@@ -37,7 +38,7 @@ def validate(net: Network, batch: PairBatch, points: bool = True, chunk: int = 1
     """Predict all pairs in float32 and measure; without `points` only the matches."""
     found, errors_first, errors_second, scales, ratios = [], [], [], [], []
     for part in split_batch(batch, chunk):
-        first, second = predict(net, part.images, False, Outputs(points=(points, points)))
+        first, second = predict_oriented(predict, net, part.images, part.portrait, False, Outputs(points=(points, points)))
         if first.desc is not None and second.desc is not None:
             found.append(match_distances(first.desc, second.desc, part) / part.images.shape[-1])
         if points:

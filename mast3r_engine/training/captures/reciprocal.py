@@ -14,17 +14,17 @@ def reciprocal_pixels(
     depth: Tensor,  # (2, H, W)
     K: Tensor,  # (2, 3, 3)
     cam2world: Tensor,  # (2, 4, 4)
-) -> tuple[Tensor, Tensor]:  # flat index into the other view, (2, H * W); whether a pixel's round trip returns to it, (2, H * W)
+) -> tuple[Tensor, Tensor]:  # where each pixel lies in the other view, (2, H * W, 2); whether its round trip returns, (2, H * W)
     """Project each view into the other, round, and keep what comes back exactly, lies in front and agrees in depth."""
-    there, seen = _project(depth, K, cam2world, 0)
-    back, seen_back = _project(depth, K, cam2world, 1)
+    xy_there, there, seen = _project(depth, K, cam2world, 0)
+    xy_back, back, seen_back = _project(depth, K, cam2world, 1)
     own = torch.arange(there.shape[0], device=depth.device)
     kept_first = seen & seen_back[there] & (back[there] == own)
     kept_second = seen_back & seen[back] & (there[back] == own)
-    return torch.stack((there, back)), torch.stack((kept_first, kept_second))
+    return torch.stack((xy_there, xy_back)), torch.stack((kept_first, kept_second))
 
 
-def _project(depth: Tensor, K: Tensor, cam2world: Tensor, source: int) -> tuple[Tensor, Tensor]:
+def _project(depth: Tensor, K: Tensor, cam2world: Tensor, source: int) -> tuple[Tensor, Tensor, Tensor]:
     other = 1 - source
     H, W = depth.shape[1:]
     motion = torch.linalg.inv(cam2world[other].double()) @ cam2world[source].double()
@@ -32,16 +32,17 @@ def _project(depth: Tensor, K: Tensor, cam2world: Tensor, source: int) -> tuple[
     points = points @ motion[:3, :3].T + motion[:3, 3]
     z = points[:, 2]
     projected = points @ K[other].double().T
-    xy = (projected[:, :2] / z.clamp(min=1e-6)[:, None]).nan_to_num(0.0, 0.0, 0.0).round()
+    exact = (projected[:, :2] / z.clamp(min=1e-6)[:, None]).nan_to_num(0.0, 0.0, 0.0)
+    xy = exact.round()
     inside = (xy[:, 0] >= 0) & (xy[:, 0] < W) & (xy[:, 1] >= 0) & (xy[:, 1] < H)
     index = xy[:, 1].clamp(0, H - 1).long() * W + xy[:, 0].clamp(0, W - 1).long()
     met = depth[other].flatten()[index].double()
     agree = valid_depth(met) & ((met - z).abs() < SAME_DEPTH * z)
-    return index, valid_depth(depth[source]).flatten() & (z > 1e-6) & inside & agree
+    return exact, index, valid_depth(depth[source]).flatten() & (z > 1e-6) & inside & agree
 
 
 def sample_matches(
-    partner: Tensor,  # (2, H * W) int64
+    partner: Tensor,  # (H * W, 2) where the first view's pixels lie in the second, between its pixels
     kept: Tensor,  # (2, H * W) bool
     width: int,
     count: int,
@@ -55,14 +56,14 @@ def sample_matches(
     n_negative = min(count - n_positive, len(free[0]), len(free[1]))
     n_positive = min(len(positive), count - n_negative)
     first = torch.cat((positive[:n_positive], free[0][:n_negative]))
-    second = torch.cat((partner[0][positive[:n_positive]], free[1][:n_negative]))
+    second = torch.cat((partner[positive[:n_positive]].float(), _to_xy(free[1][:n_negative], width)))
     matched = torch.arange(len(first)) < n_positive
     short = count - len(first)
     if short:  # tiny images: repeat pixels as negatives, which a batch of one size needs
         repeats = torch.randint(kept.shape[1], (2, short), generator=generator)
-        first, second = torch.cat((first, repeats[0])), torch.cat((second, repeats[1]))
+        first, second = torch.cat((first, repeats[0])), torch.cat((second, _to_xy(repeats[1], width)))
         matched = torch.cat((matched, torch.zeros(short, dtype=torch.bool)))
-    return _to_xy(first, width), _to_xy(second, width), matched
+    return _to_xy(first, width), second, matched
 
 
 def _shuffled(index: Tensor, generator: torch.Generator) -> Tensor:

@@ -29,6 +29,22 @@ def gather_pixels(
     return maps[batch, row, column]
 
 
+def sample_pixels(
+    maps: Tensor,  # (B, H, W, D)
+    xy: Tensor,  # (B, N, 2) pixels, centres at integers
+) -> Tensor:  # (B, N, D)
+    """The map's values between pixels, bilinear; outside the image those of its border."""
+    H, W = maps.shape[1:3]
+    x, y = xy[..., 0].clamp(0, W - 1), xy[..., 1].clamp(0, H - 1)
+    left, top = x.floor().clamp(max=max(W - 2, 0)), y.floor().clamp(max=max(H - 2, 0))
+    total = torch.zeros((), dtype=maps.dtype, device=maps.device)
+    for column, share_x in ((left, left + 1 - x), (left + 1, x - left)):
+        for row, share_y in ((top, top + 1 - y), (top + 1, y - top)):
+            place = torch.stack((column.clamp(max=W - 1), row.clamp(max=H - 1)), -1)
+            total = total + gather_pixels(maps, place) * (share_x * share_y)[..., None]
+    return total
+
+
 def matching_errors(
     desc_first: Tensor,  # (B, N, D) unit vectors
     desc_second: Tensor,  # (B, M, D), the first N belonging to desc_first's

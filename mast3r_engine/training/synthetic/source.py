@@ -68,6 +68,7 @@ class SyntheticSource:
             xy_first=xy_first.float(),
             xy_second=xy_second,
             matched=matched,
+            portrait=torch.zeros(count, 2, dtype=torch.bool, device=depth.device),
         )
 
     def _textures(self, seed: int, bank: int) -> TextureSet:
