@@ -86,10 +86,10 @@ def test_job_errors_are_told_apart_from_refusals() -> None:
     for code in JobErrorCode:
         first = TROUBLESHOOTING.split(f"### `{code.value}`\n\n")[1].splitlines()[0]
         assert "failed job." in first, code
-        assert bool(re.match(r"\d{3}", first)) == (code.value in {c.value for c in ProblemCode}), code
+        assert bool(re.match(r"HTTP \d{3}", first)) == (code.value in {c.value for c in ProblemCode}), code
     for code in set(ProblemCode) - {ProblemCode(c.value) for c in JobErrorCode if c.value in {p.value for p in ProblemCode}}:
         first = TROUBLESHOOTING.split(f"### `{code.value}`\n\n")[1].splitlines()[0]
-        assert re.match(r"\d{3}( or \d{3})?\. ", first), code
+        assert re.match(r"HTTP \d{3}( or \d{3})?\. ", first), code
 
 
 def test_every_reason_of_a_query_without_a_pose_has_a_line() -> None:
