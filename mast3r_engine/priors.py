@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 
 Mode = Literal["fixed", "prior", "refined"]
 UpAxis = Literal["z", "y", "-y"]
+LATEST = 1e15  # seconds; nanoseconds since 1970 are beyond it
 ROTATION_TOLERANCE = 1e-3  # of R R^T against the identity: poses written with four digits pass
 
 
@@ -185,6 +186,7 @@ class Priors:
     distances: Sequence[KnownDistance] = ()
     scale: KnownScale | None = None
     up: UpDirection | None = None
+    timestamps: Mapping[str, float] = field(default_factory=dict)  # seconds of any one clock; they go into trajectories alone
     masks: Mapping[str, Mask] = field(default_factory=dict)
     depths: Mapping[str, DepthPrior] = field(default_factory=dict)
 
@@ -193,6 +195,9 @@ class Priors:
         object.__setattr__(self, "distances", tuple(self.distances))
         if self.exif_focal_sigma is not None:
             check_positive("exif_focal_sigma", self.exif_focal_sigma, "a relative standard deviation such as 0.03")
+        for name, time in self.timestamps.items():
+            if isinstance(time, bool) or not isinstance(time, (int, float)) or not abs(time) <= LATEST:
+                raise PriorsError(f"{name}: timestamp is {time!r}; it must be a number of seconds, at most {LATEST:g}")
         for name, count in Counter(name for group in self.shared_cameras for name in group).items():
             if count > 1:
                 raise PriorsError(f"{name} is in {count} places of shared_cameras; one photograph has one camera")
@@ -214,6 +219,7 @@ class Priors:
     def names(self) -> set[str]:
         """Every photograph that something is said about."""
         said = {*self.cameras, *self.poses, *self.positions, *self.masks, *self.depths, *(self.up.gravity if self.up else ())}
+        said |= set(self.timestamps)
         said |= {name for group in self.shared_cameras for name in group}
         return said | {name for distance in self.distances for name in (distance.first, distance.second)}
 

@@ -28,7 +28,7 @@ from mast3r_engine.priors import (
 T = TypeVar("T")
 
 DOCUMENT = ("schema_version", "photos", "shared_cameras", "exif_focal_sigma", "distances", "scale", "up", "gps_origin")
-PHOTO = ("camera", "pose", "position", "gps", "gravity")
+PHOTO = ("camera", "pose", "position", "gps", "gravity", "timestamp")
 CAMERA = ("model", "params", "width", "height", "mode", "focal_sigma", "principal_sigma")
 DISTANCE = ("first", "second", "metres", "sigma", "first_pixel", "second_pixel")
 
@@ -58,6 +58,7 @@ def priors_from_document(
         distances=list(_each(_numbered(document.get("distances")), "distance", _distance).values()),
         scale=None if document.get("scale") is None else KnownScale(**_fields("scale", document["scale"], ("factor",))),
         up=_up(photos, document.get("up")),
+        timestamps=_each(photos, "timestamp", lambda seconds: seconds),
         masks=masks or {},
         depths=depths or {},
     )

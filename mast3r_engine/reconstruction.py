@@ -80,4 +80,5 @@ class Reconstruction:
     lenses: list[Lens | None] = field(default_factory=list)  # N, None where nothing was said of the camera
     usable: list[NDArray[np.bool_] | None] = field(default_factory=list)  # N of (h, w): masks; None: every pixel was used
     masked: bool = False  # masks were given: points and depths show what they let through
+    timestamps: list[float | None] = field(default_factory=list)  # N seconds, as priors said them; empty: none was said
     world: str = "first registered photo of component 0"

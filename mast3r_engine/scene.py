@@ -92,6 +92,7 @@ def assemble_scene(
         lenses=lenses,
         usable=[view.usable for view in views],
         masked=bool(priors.masks),
+        timestamps=[priors.timestamps.get(view.name) for view in views] if priors.timestamps else [],
         world=_world(priors, alignment),
     )
 

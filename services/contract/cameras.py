@@ -23,6 +23,7 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]  # of a photograph; a
 Side = Annotated[int, Field(ge=1, le=1_000_000)]  # pixels
 Pixel = Annotated[list[Finite], Field(min_length=2, max_length=2)]
 Sigma = Positive | Annotated[list[Positive], Field(min_length=3, max_length=3)]
+Seconds = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]  # nanoseconds since 1970 are beyond it
 CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
 SHORTEST_GRAVITY = 1e-6
 
@@ -89,6 +90,7 @@ class PhotoKnowledge(Model):
     position: Position | None = None
     gps: Gps | None = None
     gravity: Vector | None = None  # pointing DOWN, in camera axes, of any length
+    timestamp: Seconds | None = None  # seconds of any one clock; for trajectories
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +39,15 @@ def test_photographs_outside_the_largest_component_are_named_in_a_comment(tmp_pa
     assert [line.split()[0] for line in lines if not line.startswith("#")] == ["0", "2"]
     assert "# left out: photo 1 für.jpg (no pair holds)" in lines
     assert "# left out: photo 3 für.jpg (component 1)" in lines
+
+
+def test_times_that_were_given_stand_in_the_trajectory_in_their_order(tmp_path: Path) -> None:
+    scene = room_reconstruction(4, component=[0, -1, 0, 0])
+    for timestamps, wanted in (
+        ([30.25, None, 1_700_000_000.125, 10.0], ["10.0", "30.25", "1700000000.125"]),
+        ([30.25, None, None, 10.0], ["0", "2", "3"]),  # one of them is not known
+        ([], ["0", "2", "3"]),
+    ):
+        write_artifacts(dataclasses.replace(scene, timestamps=timestamps), tmp_path, ["trajectory.txt"])
+        lines = (tmp_path / "trajectory.txt").read_text(encoding="utf-8").splitlines()
+        assert [line.split()[0] for line in lines if not line.startswith("#")] == wanted

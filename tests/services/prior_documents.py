@@ -76,6 +76,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "gps_origin": {"latitude": 47, "longitude": 8},
     },
     "gravity": {**of(gravity=[0, 9.81, 0]), "up": {"axis": "-y"}},
+    "timestamps": {"photos": {name: {"timestamp": 1_700_000_000.25 + k} for k, name in enumerate(NAMES)}},
     "ground": {"up": {"dominant_plane": True}},
     "shared": {**of(camera=camera()), "shared_cameras": [["a.jpg", "b.jpg"], ["c.jpg"]]},
     "shared and the same said twice": {
@@ -143,6 +144,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a gps without sigma": (of(gps={"latitude": 1, "longitude": 2}), "/photos/a.jpg/gps/sigma"),
     "gravity of no length": (of(gravity=[0, 0, 0]), "/photos/a.jpg"),
     "gravity of two numbers": (of(gravity=[0, 1]), "/photos/a.jpg/gravity"),
+    "a time that is NaN": (of(timestamp=math.nan), "/photos/a.jpg/timestamp"),
+    "a time in nanoseconds": (of(timestamp=1_700_000_000_000_000_000), "/photos/a.jpg/timestamp"),
+    "a time that is text": (of(timestamp="2026-01-01"), "/photos/a.jpg/timestamp"),
     "up without anything": ({"up": {}}, ""),
     "up by both": ({**of(gravity=[0, 1, 0]), "up": {"dominant_plane": True}}, ""),
     "up along x": ({**of(gravity=[0, 1, 0]), "up": {"axis": "x"}}, "/up/axis"),

@@ -107,11 +107,12 @@ def cameras_fixed() -> list[dict[str, Any]]:
 def test_fixed_poses_put_the_result_into_the_caller_s_frame(served: tuple[Api, Stand]) -> None:
     api, given = served[0], users_frame()
     capture = str(api.http.post("/v1/captures").json()["id"])
-    document = known(camera=cameras_fixed(), pose=[{"cam2world": pose.tolist()} for pose in given])
+    poses_given = [{"cam2world": pose.tolist()} for pose in given]
+    document = known(camera=cameras_fixed(), pose=poses_given, timestamp=[20.5, 30.5, 10.5])
     assert api.http.put(f"/v1/captures/{capture}/cameras", json=document).status_code == 200
     for _, (name, data) in photos():
         assert api.http.put(f"/v1/captures/{capture}/images/{name}", content=data).status_code == 201
-    answer = api.http.post("/v1/reconstructions", json={"capture_id": capture})
+    answer = api.http.post("/v1/reconstructions", json={"capture_id": capture, "outputs": ["trajectory.txt"]})
     job = end(served, answer.json()["id"])
     assert job["status"] == "succeeded", job
     assert job["scale"] == {"metric": True, "source": "priors"}
@@ -120,6 +121,9 @@ def test_fixed_poses_put_the_result_into_the_caller_s_frame(served: tuple[Api, S
     np.testing.assert_allclose(found, given, atol=1e-6)
     for image, view in zip(document["images"], VIEWS):
         np.testing.assert_allclose(image["K"], view.K, atol=1e-6)
+    path = [line.split() for line in artifact(api, job, "trajectory.txt").decode().splitlines() if not line.startswith("#")]
+    assert [float(line[0]) for line in path] == [10.5, 20.5, 30.5]
+    np.testing.assert_allclose([float(value) for value in path[0][1:4]], given[2, :3, 3], atol=1e-6)
     plain = end(served, submit(api))
     assert plain["scale"] == {"metric": True, "source": "network"}
     _, free = poses(api, plain)
