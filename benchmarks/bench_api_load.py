@@ -86,11 +86,19 @@ def compile_load(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def served(folder: Path, keyed: bool, rate: str | None, log_level: str, workers: int = 0) -> Iterator[Service]:
-    """Run `m3r serve` with a directory store and a key of its own."""
+def served(
+    folder: Path,
+    keyed: bool = False,
+    rate: str | None = None,
+    log_level: str = "INFO",
+    workers: int = 0,
+    settings: dict[str, str] | None = None,
+) -> Iterator[Service]:
+    """Run `m3r serve` with a directory store and a key of its own; `settings` are more of its environment."""
     data, ready, log = folder / "data", folder / "url", folder / "log"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("M3R_")}
     environment |= {"M3R_STORE": f"dir:{data / 'objects'}", "M3R_LOG_LEVEL": log_level, "M3R_ENGINE": "benchmarks.no_engine:load"}
+    environment |= settings or {}
     if rate is not None:
         environment["M3R_RATES"] = json.dumps({"read": rate})
     key = make_key(environment) if keyed else None
@@ -120,7 +128,7 @@ def make_key(environment: dict[str, str]) -> str:
 
 def submit_jobs(service: Service, count: int) -> list[str]:
     """Submit jobs of two photographs; gives their ids."""
-    photos = [("images", (f"{shade}.jpg", _photo(shade))) for shade in (60, 160)]
+    photos = [("images", (f"{shade}.jpg", make_photo(shade))) for shade in (60, 160)]
     with httpx.Client(base_url=service.url, headers=_headers(service), timeout=60) as http:
         answers = [http.post("/v1/reconstructions", files=photos).raise_for_status() for _ in range(count)]
     return [str(answer.json()["id"]) for answer in answers]
@@ -164,7 +172,7 @@ def _headers(service: Service) -> dict[str, str]:
     return {"Authorization": f"Bearer {service.key}"} if service.key else {}
 
 
-def _photo(shade: int) -> bytes:
+def make_photo(shade: int) -> bytes:
     target = io.BytesIO()
     Image.new("RGB", (64, 48), (shade, 120, 90)).save(target, "JPEG")
     return target.getvalue()
