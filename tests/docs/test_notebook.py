@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
 from PIL import Image
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "reconstruct.ipynb"
+SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "scripts" / "run_notebook.py"
 PICTURES = 5
 
 
@@ -53,11 +53,7 @@ def test_the_stored_copy_is_small_and_whole(stored: Any) -> None:
 
 def test_it_runs_from_top_to_bottom(stored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    fresh = nbformat.read(NOTEBOOK, as_version=4)
-    for cell in code_cells(fresh):
-        cell.outputs = []
-    client = NotebookClient(fresh, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOK.parent)}})
-    asyncio.run(client.async_execute())
+    fresh = runpy.run_path(str(SCRIPT))["run_notebook"](NOTEBOOK)
     assert "4 of 4 registered" in texts(fresh)
     assert "largest difference of poses: 0.0\nlargest difference of depth: 0.0" in texts(fresh)
     drawn = pictures(fresh)
@@ -68,4 +64,4 @@ def test_it_runs_from_top_to_bottom(stored: Any, monkeypatch: pytest.MonkeyPatch
     table = r"(\d{10}\.\d+\.jpg)\s+(-?[\d.]+)\s+(-?[\d.]+)\s+(-?[\d.]+)"
     now, then = (np.array([row[1:] for row in re.findall(table, texts(each))], np.float64) for each in (fresh, stored))
     assert now.shape == then.shape == (4, 3)
-    assert np.abs(now - then).max() < 0.1
+    assert np.abs(now - then).max() < 0.1, "the engine gives other cameras now: python docs/scripts/run_notebook.py stores them"
