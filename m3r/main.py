@@ -185,6 +185,24 @@ def train(
     run_training(config, out, textures, data or [], finetune, device, tensorboard)
 
 
+@app.command("convert-colmap")
+def convert_colmap(
+    model: Annotated[Path, typer.Argument(help="The model's folder: cameras, images, points3D as .bin or .txt.", exists=True)],
+    images: Annotated[Path, typer.Option(help="The undistorted photographs, named as in the model.", exists=True)],
+    depth: Annotated[Path, typer.Option(help="Depth maps: NAME.png, NAME.npy, or COLMAP's own NAME.geometric.bin.", exists=True)],
+    out: OutFolder = Path("m3r-capture"),
+    depth_scale: Annotated[float, typer.Option(help="Of the PNGs: their values times this are the model's unit.")] = 0.001,
+    metric: Annotated[bool, typer.Option("--metric", help="The model's unit is the metre.")] = False,
+) -> None:
+    """Make a folder that `m3r train --data` takes from a COLMAP model with depth maps.
+
+    Example: `m3r convert-colmap dense/sparse --images dense/images --depth dense/stereo/depth_maps -o capture/`.
+    """
+    from m3r.convert_colmap import convert
+
+    convert(model, images, depth, out, depth_scale, metric)
+
+
 @checkpoint_app.command()
 def info(
     file: Annotated[Path, typer.Argument(help="A .pth file, a .safetensors file or a folder with config.json.", exists=True)],

@@ -66,7 +66,7 @@ def _roll(turns: Tensor) -> Tensor:  # (B, 2) -> (B, 2, 3, 3): from the old came
     cosine = torch.tensor([1.0, 0.0, -1.0, 0.0], device=turns.device)[turns]
     sine = torch.tensor([0.0, 1.0, 0.0, -1.0], device=turns.device)[turns]
     zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
-    return torch.stack((cosine, -sine, zero, sine, cosine, zero, zero, zero, one), -1).unflatten(-1, (3, 3))
+    return torch.stack((cosine, -sine, zero, sine, cosine, zero, zero, zero, one), -1).reshape(*turns.shape, 3, 3)
 
 
 def _flip(flip_x: Tensor, flip_y: Tensor, width: int, height: int) -> Tensor:  # (B, 2) twice -> (B, 2, 3, 3)
