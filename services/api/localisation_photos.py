@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image
-
 from services.adapters.settings import Settings
 from services.api.photos import PhotoHeader, UnusablePhotoError, inspect_photo
 from services.api.problems import ProblemError, invalid_field
 from services.contract.codes import ProblemCode
+from services.contract.jobs import SIDEWAYS
 from services.contract.localisation import CameraIntrinsics
 
-SIDEWAYS = range(5, 9)  # values of EXIF's orientation that swap width and height
-ORIENTATION = 0x0112
-_ROTATED_BY_EXIF = ("image/jpeg", "image/png", "image/tiff")  # others are judged by the worker, which has their pixels
 FOCAL_RANGE = (0.1, 50.0)  # of the longer side; the engine's own limits
 
 
@@ -30,19 +26,10 @@ def check_photo(
         header = inspect_photo(io.BytesIO(data), settings.max_photo_pixels)
     except UnusablePhotoError as error:
         raise invalid_field(pointer, str(error), ProblemCode.INVALID_IMAGE) from None
-    if intrinsics is not None and header.media_type in _ROTATED_BY_EXIF:
-        _check_camera(intrinsics, *_upright_size(data, header), camera_pointer)
+    if intrinsics is not None:
+        size = (header.width, header.height)
+        _check_camera(intrinsics, *(size[::-1] if header.orientation in SIDEWAYS else size), camera_pointer)
     return header
-
-
-def _upright_size(data: bytes, header: PhotoHeader) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # hostile EXIF; the worker decides when it decodes the photograph
-        orientation = 1
-    size = (header.width, header.height)
-    return size[::-1] if orientation in SIDEWAYS else size
 
 
 def _check_camera(camera: CameraIntrinsics, width: int, height: int, pointer: str) -> None:
