@@ -125,7 +125,8 @@ def main() -> None:
             ours = None
             for method in args.methods:
                 with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                    m = pool.submit(measure, method, views, seed, *args.size, args.threads).result()
+                    height, width = args.size
+                    m = pool.submit(measure, method, views, seed, height, width, args.threads).result()
                 ours = ours or m
                 cells = (views, seed, method, m.matches, f"{m.ate_mm:.2f}", f"{m.rotation_deg:.3f}", f"{m.focal_percent:.3f}")
                 costs = (f"{m.wall_s:.2f}", f"{m.cpu_s:.2f}", f"{m.peak_mib:.0f}")

@@ -60,10 +60,10 @@ def check_clouds(scene: Reconstruction, folder: Path, _: Any) -> Rows:
     yield "scene.ply", of("plyfile"), "points", most(np.stack([vertex[k] for k in "xyz"], 1), scene.points)
     import open3d
 
-    cloud = open3d.io.read_point_cloud(str(folder / "scene.ply"))
+    cloud = open3d.io.read_point_cloud(folder / "scene.ply")
     yield "scene.ply", of("open3d-cpu"), "points", most(np.asarray(cloud.points), scene.points)
     yield "scene.ply", of("open3d-cpu"), "colours, of 255", most(np.asarray(cloud.colors) * 255, scene.colors)
-    mesh = open3d.io.read_triangle_mesh(str(folder / "mesh.ply"))
+    mesh = open3d.io.read_triangle_mesh(folder / "mesh.ply")
     from scipy.spatial import cKDTree
 
     distance, _ = cKDTree(scene.points).query(np.asarray(mesh.vertices))
@@ -150,7 +150,7 @@ def check_glb(scene: Reconstruction, folder: Path, _: Any) -> Rows:
     """Cloud and cameras as a glTF reader places them."""
     import trimesh
 
-    loaded = trimesh.load(folder / "scene.glb")
+    loaded = trimesh.load_scene(folder / "scene.glb")
     cloud = loaded.geometry["cloud"]
     yield "scene.glb", of("trimesh"), "points, y up", most(cloud.vertices, scene.points * np.diag(FLIP)[:3])
     yield "scene.glb", of("trimesh"), "linear colours, of 255", most(cloud.colors[:, :3], linear_colors(scene.colors)[:, :3])

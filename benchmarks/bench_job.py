@@ -53,14 +53,18 @@ def measure_parts(
     pairs = photos * (photos - 1) // 2
     times = measure(config, size, rounds, photos)
     network = {
-        variant: tuple(2 * pairs * statistics.median(t.pair for t in rows) for rows in (times[variant].cpu, times[variant].wall))
+        variant: (
+            2 * pairs * statistics.median(t.pair for t in times[variant].cpu),
+            2 * pairs * statistics.median(t.pair for t in times[variant].wall),
+        )
         for variant in (EAGER, BFLOAT16)
     }
     searches = _time_searches(size, rounds, threads)
     parts = []
     for variant, search, method in ((EAGER, PLAIN, "published"), (BFLOAT16, usable_paths()[0], "ours")):
         aligned = measure_alignment(method, photos, 0, size[1], size[0], threads)
-        matching = tuple(SEARCHES * pairs * seconds for seconds in searches[search])
+        cpu, wall = searches[search]
+        matching = (SEARCHES * pairs * cpu, SEARCHES * pairs * wall)
         parts.append(JobParts(network[variant], matching, (aligned.cpu_s, aligned.wall_s)))
     return parts[0], parts[1]
 

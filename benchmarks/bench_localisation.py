@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,29 +72,27 @@ def studies() -> Iterator[Study]:
     yield Study("calibration, integer matches", "calibration", 2, lambda seed: from_matches(seed, noise))
     for factor in (0.0, 0.5, 1.0, 2.0):
         scaled = replace(noise, depth=0.02 * factor, scale=0.02 * factor, focal=0.01 * factor)
-        yield Study(
-            f"depth noise {2 * factor:g} %", "depth noise [%]", 2 * factor, lambda seed, n=scaled: through_network(seed, n)
-        )
+        yield Study(f"depth noise {2 * factor:g} %", "depth noise [%]", 2 * factor, partial(through_network, noise=scaled))
     for degrees in (2, 5, 10, 20, 40, 60):
         yield Study(
             f"views {degrees} degrees apart",
             "angle between the views [degrees]",
             degrees,
-            lambda seed, d=degrees: through_network(seed, noise, arc=(d, d)),
+            partial(through_network, noise=noise, arc=(degrees, degrees)),
         )
     for degrees in (40, 55, 70, 90):
         yield Study(
             f"field of view {degrees} degrees",
             "field of view [degrees]",
             degrees,
-            lambda seed, d=degrees: turned(seed, noise, 10, d),
+            partial(turned, noise=noise, away=10, field_of_view=degrees),
         )
     for degrees in (10, 20, 30, 40, 50, 180):
         yield Study(
             f"query turned away by {degrees} degrees",
             "turned away [degrees]",
             degrees,
-            lambda seed, d=degrees: turned(seed, noise, d, 60),
+            partial(turned, noise=noise, away=degrees, field_of_view=60),
         )
 
 

@@ -91,9 +91,10 @@ def draw_plan(place: Path, seed: int) -> None:
     fixes = np.stack([position.position for position in wrong.values()])
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*fixes[:, [0, 2]].T, marker="x", s=60, color="#c2571a", label="GPS fixes of 0.1 m, one 3 m off")
-    axes.scatter(*true_poses(scene)[:, [0, 2], 3].T, s=90, facecolors="none", edgecolors="black", label="true places")
-    axes.scatter(*found.cam2world[:, [0, 2], 3].T, s=16, color="#2a7f62", label="found")
+    axes.scatter(fixes[:, 0], fixes[:, 2], marker="x", s=60, color="#c2571a", label="GPS fixes of 0.1 m, one 3 m off")
+    true = true_poses(scene)
+    axes.scatter(true[:, 0, 3], true[:, 2, 3], s=90, facecolors="none", edgecolors="black", label="true places")
+    axes.scatter(found.cam2world[:, 0, 3], found.cam2world[:, 2, 3], s=16, color="#2a7f62", label="found")
     for fix, centre in zip(fixes, found.cam2world[:, :3, 3], strict=True):
         axes.plot([fix[0], centre[0]], [fix[2], centre[2]], color="#c2571a", linewidth=0.6)
     axes.set(aspect="equal", xlabel="x, metres", ylabel="z, metres")

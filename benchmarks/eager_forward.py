@@ -6,12 +6,14 @@ both images encoded anew for each directed pair.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from mast3r_engine.network.activations import activate_confidence, activate_points, normalise_descriptors
 from mast3r_engine.network.attention import CrossAttention, SelfAttention
-from mast3r_engine.network.blocks import DecoderBlock
+from mast3r_engine.network.blocks import DecoderBlock, EncoderBlock
 from mast3r_engine.network.heads import CatMlpDptHead, DptHead, LinearHead
 from mast3r_engine.network.model import Network
 from mast3r_engine.network.positions import RopeTables, rope_tables
@@ -45,7 +47,7 @@ def eager_encode(
     config = net.config
     rope = rope_tables(*eager_grid(net, images), config.enc_embed_dim // config.enc_num_heads, config.rope_base, images.device)
     x: Tensor = net.patch_embed(images)
-    for block in net.enc_blocks:
+    for block in cast("list[EncoderBlock]", list(net.enc_blocks)):
         x = x + _self_attention(block.attn, block.norm1(x), rope)
         x = x + block.mlp(block.norm2(x))
     tokens: Tensor = net.enc_norm(x)
@@ -65,7 +67,8 @@ def eager_decode(
     rope_a, rope_b = (rope_tables(*grid, head_dim, config.rope_base, tokens_a.device) for grid in (grid_a, grid_b))
     x, y = net.decoder_embed(tokens_a), net.decoder_embed(tokens_b)
     layers_a, layers_b = [tokens_a], [tokens_b]
-    for block_a, block_b in zip(net.dec_blocks, net.dec_blocks2, strict=True):
+    blocks = (cast("list[DecoderBlock]", list(half)) for half in (net.dec_blocks, net.dec_blocks2))
+    for block_a, block_b in zip(*blocks, strict=True):
         x, y = _decoder_block(block_a, x, y, rope_a, rope_b), _decoder_block(block_b, y, x, rope_b, rope_a)
         layers_a.append(x)
         layers_b.append(y)
@@ -100,7 +103,7 @@ def _cross_attention(layer: CrossAttention, x: Tensor, memory: Tensor, rope: Rop
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:  # (B, S, C) -> (B, heads, S, C / heads)
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # (B, heads, S, d), (B, heads, T, d) twice -> (B, S, C)

@@ -75,9 +75,9 @@ def _seen_through(
 
 
 def _moved(pair: PairMatches, true: list[Lens], believed: list[Lens] | None) -> PairMatches:
-    sides = []
-    for image, xy in ((pair.i, pair.xy_i), (pair.j, pair.xy_j)):
-        original, _ = in_original(xy.astype(np.float64), true[image])
+    sides: list[NDArray[np.float64]] = []
+    for image, pixels in ((pair.i, pair.xy_i), (pair.j, pair.xy_j)):
+        original, _ = in_original(pixels.astype(np.float64), true[image])
         sides.append(original if believed is None else in_undistorted(original, believed[image]))
     inside = np.ones(len(pair), bool)
     for xy in sides:

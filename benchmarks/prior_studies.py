@@ -52,12 +52,15 @@ def photo_names(count: int) -> list[str]:
     return [f"image_{k:03d}" for k in range(count)]
 
 
-def run_three(scene: OracleScene, right: Priors, wrong: Priors, error: Callable[[Reconstruction], float], seed: int, **net: bool):  # type: ignore[no-untyped-def]
+def run_three(
+    scene: OracleScene, right: Priors, wrong: Priors, error: Callable[[Reconstruction], float], seed: int, *, metric: bool = True
+) -> tuple[float, float, float, list[str]]:
     """Errors without, with right and with wrong priors, and the warnings of the last."""
-    network = OracleNetwork(scene, OracleNoise(), seed=seed, **net)
+    network = OracleNetwork(scene, OracleNoise(), seed=seed, metric=metric)
     photos = [grey_image(k, view.height, view.width) for k, view in enumerate(scene.views)]
     scenes = [reconstruct(photos, network, priors=priors) for priors in (Priors(), right, wrong)]
-    return (*(error(scene) for scene in scenes), scenes[2].warnings)
+    without, with_right, with_wrong = (error(found) for found in scenes)
+    return without, with_right, with_wrong, scenes[2].warnings
 
 
 def true_poses(scene: OracleScene) -> Floats:  # (N, 4, 4)
