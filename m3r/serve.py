@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -133,7 +134,10 @@ def serve_api(
     from services.api.app import create_app
     from services.nodeodm.beside_api import ApiServer
 
-    ApiServer(create_app(settings), nodeodm, 10, on_ready).run(sockets=[listener])
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()  # modules and routes stay for good; a collection that walks them stops every request for a tenth of a second
+    ApiServer(app, nodeodm, 10, on_ready).run(sockets=[listener])
 
 
 @contextlib.contextmanager
