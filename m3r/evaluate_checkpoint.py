@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def evaluate_reconstruction(
 ) -> None:
     """Reconstruct every scene with known cameras below `root` and print how far the result is from them.
 
-    With `refined` every scene is reconstructed twice: as the options say, and with bundle adjustment after it.
+    With `refined` every scene is reconstructed twice, without bundle adjustment and with it, whatever the options say.
     """
     from mast3r_engine.checkpoints import load_default_network, load_network
     from mast3r_engine.errors import EngineError
@@ -38,10 +39,15 @@ def evaluate_reconstruction(
         net = load_network(checkpoint, device=device) if checkpoint else load_default_network(device=device)
         settings = Options.from_dict(json.loads(options))
         scenes = read_posed_scenes(root)
-        methods: list[tuple[str, Callable[[PosedScene], SceneScores]]] = [("network", lambda s: score_scene(s, net, settings))]
+        variants = {"network": settings}
         if refined:
-            bundled = dataclasses.replace(settings, refine="bundle")
-            methods.append(("network, refined", lambda s: score_scene(s, net, bundled)))
+            variants = {
+                "network alone": dataclasses.replace(settings, refine="none"),
+                "network, bundle": dataclasses.replace(settings, refine="bundle"),
+            }
+        methods: list[tuple[str, Callable[[PosedScene], SceneScores]]] = [
+            (name, partial(score_scene, net=net, options=variant)) for name, variant in variants.items()
+        ]
         if with_sift:
             methods.append(("SIFT + pycolmap", lambda s: score_poses(s, map_with_sift(s))))
         rows = [(name, score(scene)) for scene in scenes for name, score in methods]

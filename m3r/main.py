@@ -244,7 +244,7 @@ def reconstruction(
     checkpoint: Annotated[str | None, typer.Option(help="Weights: file, folder or hub id; default: the packaged ones.")] = None,
     device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
     options: OptionsText = "{}",
-    refine: Annotated[bool, typer.Option(help="Beside it the same with bundle adjustment (needs pycolmap).")] = False,
+    refine: Annotated[bool, typer.Option(help="Twice: without bundle adjustment and with it (needs pycolmap).")] = False,
     sift: Annotated[bool, typer.Option(help="Beside it SIFT and pycolmap on the same photographs.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the figures into this JSON file too.")] = None,
 ) -> None:

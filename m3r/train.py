@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import contextlib
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 import typer
 
+from m3r.gpu_busy import GpuBusy, gpu_reader
+from m3r.training_log import TrainingLog
 from mast3r_engine.checkpoints import load_network, save_network
 from mast3r_engine.errors import EngineError, TrainingError
 from mast3r_engine.network import Network, build_network, parse_config
 from mast3r_engine.training.config import TrainConfig, read_config
-from mast3r_engine.training.distributed import Process, join_processes
-from mast3r_engine.training.loop import Report, StepReport, Trainer
+from mast3r_engine.training.distributed import join_processes
+from mast3r_engine.training.loop import Report, Trainer
 from mast3r_engine.training.stage_data import TrainingData
 from mast3r_engine.training.structured_start import start_structured
-
-LOG_FILE = "log.jsonl"
-LOG_EVERY = 10  # steps
 
 
 def train(
@@ -44,12 +40,10 @@ def train(
             place = torch.device(f"cuda:{local_rank}" if device == "cuda" and world > 1 else device)
             net = _start_network(config, finetune).to(place)
             data = TrainingData(config, textures, _parse_captures(captures), place)
-            write_report, close = open_log(out, process, tensorboard)
-            try:
-                average = Trainer(net, config, data.stage, out, process, write_report).run()
-            finally:
-                close()
-                data.close()
+            with contextlib.ExitStack() as stack:
+                stack.callback(data.close)
+                report = stack.enter_context(_open_log(out, tensorboard, place)).write if process.first else _say_nothing
+                average = Trainer(net, config, data.stage, out, process, report).run()
             if process.first:
                 for reason, times in data.skipped.most_common():
                     typer.echo(f"skipped {times} x {reason}", err=True)
@@ -59,6 +53,16 @@ def train(
     except EngineError as error:
         typer.echo(f"m3r train: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+@contextlib.contextmanager
+def _open_log(out: Path, tensorboard: bool, place: torch.device) -> Iterator[TrainingLog]:
+    with GpuBusy(gpu_reader(str(place))) as busy, TrainingLog(out, tensorboard, busy) as log:
+        yield log
+
+
+def _say_nothing(_: Report) -> None:
+    """What the processes do that do not speak."""
 
 
 def _parse_captures(given: list[str]) -> dict[str, Path]:
@@ -78,49 +82,3 @@ def _start_network(config: TrainConfig, finetune: str | None) -> Network:
     if config.structured_start:
         start_structured(net, torch.Generator().manual_seed(config.seed))
     return net
-
-
-def open_log(out: Path, process: Process, tensorboard: bool) -> tuple[Callable[[Report], None], Callable[[], None]]:
-    """A function that writes reports (JSON lines, a progress line, TensorBoard if asked for), and one that closes the files."""
-    if not process.first:
-        return (lambda _: None), (lambda: None)
-    log = (out / LOG_FILE).open("a")
-    board: Any = None
-    if tensorboard:
-        from torch.utils.tensorboard import SummaryWriter
-
-        board = SummaryWriter(str(out / "tensorboard"))
-
-    def write(report: Report) -> None:
-        values = dataclasses.asdict(report)
-        step = report.position.total_steps
-        if isinstance(report, StepReport):
-            if step % LOG_EVERY == 0:
-                log.write(json.dumps({"kind": "step", **values}) + "\n")
-                log.flush()
-                typer.echo(_describe_step(report), nl=not sys.stdout.isatty())
-        else:
-            log.write(json.dumps({"kind": "validation", **values}) + "\n")
-            log.flush()
-            typer.echo(f"\n{report.stage} step {report.position.step}: {json.dumps(values['figures'])}")
-        if board is not None:
-            flat = values if isinstance(report, StepReport) else values["figures"]
-            for name, value in flat.items():
-                if isinstance(value, float):
-                    board.add_scalar(name, value, step)
-
-    def close() -> None:
-        log.close()
-        if board is not None:
-            board.close()
-
-    return write, close
-
-
-def _describe_step(report: StepReport) -> str:
-    start = "\r" if sys.stdout.isatty() else ""
-    return (
-        f"{start}{report.stage} {report.progress:5.1%}  step {report.position.step}  {report.pairs_per_second:6.1f} pairs/s "
-        f"({report.render_share:.0%} rendering)  loss {report.loss:7.4f}  points {report.points:.4f}  "
-        f"matching {report.matching:.3f}  gradient {report.gradient:.2f}  lr {report.lr:.2e}"
-    )

@@ -236,3 +236,23 @@ def test_a_mixture_asks_each_source_for_other_numbers() -> None:
     batch = MixedSource([Recorder("a"), Recorder("b")], [1.0, 1.0], torch.device("cpu")).draw(32, 1, 5)
     assert batch.pairs == 32
     assert asked == [("a", 10), ("b", 11)]
+
+
+def test_files_that_vanish_or_break_after_the_index_was_read_are_counted(tmp_path: Path) -> None:
+    write_capture(tmp_path, frames=5)
+    source = CaptureSource(tmp_path, 24, 32, matches=20)
+    (tmp_path / "images" / "0.png").unlink()
+    (tmp_path / "1_depth.png").write_bytes(b"")
+    whole = (tmp_path / "images" / "2.png").read_bytes()
+    (tmp_path / "images" / "2.png").write_bytes(whole[: len(whole) // 2])
+    batch = source.draw(10, 0, 0)
+    check_geometry(batch)
+    reasons = " ".join(source.skipped)
+    assert all(name in reason for name, reason in (("0.png", reasons), ("1.png", reasons), ("2.png", reasons)))
+
+
+def test_depth_of_another_shape_is_named(tmp_path: Path) -> None:
+    write_capture(tmp_path)
+    Image.fromarray(np.full((10, 30), 3000, np.uint16)).save(tmp_path / "0_depth.png")
+    with pytest.raises(TrainingError, match="the photograph's shape"):
+        read_sized(read_capture(tmp_path).frames[0], 24, 32)

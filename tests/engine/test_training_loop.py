@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from mast3r_engine.checkpoints import load_network
 from mast3r_engine.errors import TrainingError
 from mast3r_engine.network import Network, build_network
 from mast3r_engine.training.batch import PairBatch
-from mast3r_engine.training.config import Stage, TrainConfig, parse_config, read_config
+from mast3r_engine.training.captures.source import CaptureSource
+from mast3r_engine.training.config import Augmentation, Stage, TrainConfig, parse_config, read_config
 from mast3r_engine.training.distributed import Process, average_gradients, join_processes
 from mast3r_engine.training.loop import Report, StageData, StepReport, Trainer, ValidationReport
+from mast3r_engine.training.mixture import SizesSource
 from mast3r_engine.training.optimiser import learning_rate
+from mast3r_engine.training.quarter_turns import TurnedSource
 from mast3r_engine.training.run_state import read_state
 from mast3r_engine.training.structured_start import start_structured
 from mast3r_engine.training.synthetic.photos import procedural_photos
@@ -95,6 +99,34 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert steps == [1, 2, 2, 3, 4, 5, 5, 6, 6, 7]  # a step whose state was not written yet is done again
     assert got.keys() == expected.keys()
     assert all(torch.equal(got[key], expected[key]) for key in expected)
+
+
+def test_a_killed_run_that_reads_captures_ahead_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    """Three sizes, crops, turns, jitter, threads: the batch of a step is the same whoever reads it and whenever."""
+    from tests.engine.test_training_captures import write_capture
+
+    write_capture(tmp_path / "mine")
+    config, weights = a_config({"steps": 5, "batch": 2}, save_minutes=0.0), []
+    augment = Augmentation(second_crop=0.1, quarter_turns="diff", colour_jitter=1.0, monocular=0.1)
+
+    def run(folder: Path, pool: ThreadPoolExecutor | None, fatal: int = 0) -> dict[str, Tensor]:
+        captures = CaptureSource(tmp_path / "mine", 24, 32, 32, augment=augment, pool=pool)
+        sizes = [captures.resized(*size) for size in ((24, 32), (24, 40), (16, 32))]
+        source = TurnedSource(SizesSource(sizes, config.seed), "diff")
+
+        def on_report(report: Report) -> None:
+            if isinstance(report, StepReport) and report.position.total_steps == fatal:
+                raise Killed
+
+        folder.mkdir(exist_ok=True)
+        return Trainer(a_network(), config, lambda _: StageData(source, None), folder, Process(), on_report).run()
+
+    weights.append(run(tmp_path / "whole", None))
+    with ThreadPoolExecutor(3) as pool:
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", pool, fatal=3)
+        weights.append(run(tmp_path / "killed", pool))
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from mast3r_engine.training.losses.average_precision import average_precision
 from mast3r_engine.training.losses.confidence import confidence_loss, confidence_matching_loss
 from mast3r_engine.training.losses.invariant import remove_depth_shift, remove_scale
 from mast3r_engine.training.losses.matching import (
+    gather_pixels,
     matching_errors,
     point_matching_errors,
     reduce_errors,
+    sample_pixels,
     shuffle_into_blocks,
     unused_pixels,
 )
@@ -326,3 +328,45 @@ def test_evaluation_removes_shift_and_scale() -> None:
     restored, untouched = remove_scale(truth * 5, truth, valid, gt_scale=True)
     torch.testing.assert_close(restored, truth)
     assert untouched is truth
+
+
+@pytest.mark.parametrize("error", [1e-6, 1e-3, 0.05])
+def test_a_bounded_confidence_settles_at_its_limit_or_at_the_optimum(error: float) -> None:
+    """Gradient descent on ln C: with the limit it ends at min(alpha / error, limit), from below and from far above."""
+    alpha, limit = 0.4, 20.0
+    errors, everywhere = torch.full((1, 2, 1, 1), error), torch.ones(1, 2, 1, 1, dtype=torch.bool)
+    for start in (1.0, 500.0):
+        raw = torch.full((1, 2, 1, 1), math.log(start), requires_grad=True)
+        for _ in range(400):
+            (gradient,) = torch.autograd.grad(confidence_loss(errors, everywhere, raw.exp(), alpha, limit), raw)
+            with torch.no_grad():
+                raw -= (0.5 * gradient).clamp(-0.2, 0.2)
+        assert float(raw[0, 0].exp().detach()) == pytest.approx(min(alpha / error, limit), rel=1e-2)
+
+
+def test_the_limit_leaves_the_errors_gradient_alone() -> None:
+    predicted = torch.rand(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-3
+    confidence, matched = torch.full((2, 6), 3.0, dtype=torch.float64), torch.ones(2, 6, dtype=torch.bool)
+    free, bounded = (
+        gradient_of(lambda e, limit=limit: confidence_matching_loss(e, matched, confidence, confidence, limit=limit), predicted)  # type: ignore[misc]
+        for limit in (0.0, 50.0)
+    )
+    assert torch.equal(free, bounded)
+    pull = [
+        gradient_of(lambda c, limit=limit: confidence_matching_loss(predicted, matched, c, c, limit=limit), 100 * confidence)  # type: ignore[misc]
+        for limit in (0.0, 50.0)
+    ]
+    assert float(pull[0].max()) < 0 < float(pull[1].min())
+
+
+def test_reading_between_pixels_is_linear_and_meets_them() -> None:
+    y, x = torch.meshgrid(torch.arange(4.0), torch.arange(5.0), indexing="ij")
+    ramp = torch.stack((2 * x + 3 * y, x - y), -1)[None].double().requires_grad_()
+    xy = torch.tensor([[[0.25, 2.5], [3.999, 0.0], [4.0, 3.0], [1.5, 1.75], [-0.4, 3.4]]], dtype=torch.float64)
+    inside = xy.clamp(min=0).minimum(torch.tensor([4.0, 3.0], dtype=torch.float64))
+    expected = torch.stack((2 * inside[..., 0] + 3 * inside[..., 1], inside[..., 0] - inside[..., 1]), -1)
+    got = sample_pixels(ramp, xy)
+    torch.testing.assert_close(got, expected)
+    assert torch.equal(sample_pixels(ramp, xy.round().clamp(0, 3)), gather_pixels(ramp, xy.round().clamp(0, 3)))
+    (gradient,) = torch.autograd.grad(got[0, 3, 0], ramp)
+    assert gradient[0, 1:3, 1:3, 0].flatten().tolist() == pytest.approx([0.125, 0.125, 0.375, 0.375])
