@@ -47,7 +47,7 @@ openapi: $(VENV)/.dev ## write openapi.yaml anew from the application
 	@$(BIN)/python -m services.api.openapi > openapi.yaml
 
 docs: $(VENV)/.dev ## build the documentation site into site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict && echo "site/index.html"
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo-output site .demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

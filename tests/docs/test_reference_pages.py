@@ -104,4 +104,4 @@ def test_the_picture_of_the_axes_is_what_its_script_draws(tmp_path: Path, monkey
         np.asarray(Image.open(p).convert("L"), np.float64) for p in (tmp_path / "axes.png", DOCS / "pictures" / "axes.png")
     )
     assert drawn.shape == kept.shape
-    assert np.abs(drawn - kept).mean() < 1.0  # of 255; letters differ a little between versions of the fonts
+    assert (np.abs(drawn - kept) > 32).mean() < 1e-3  # letters differ a little between versions of the fonts
