@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
 from services.adapters.objects import (
@@ -104,7 +105,7 @@ class DirectoryStore:
         count = sum(1 for _ in _files_below(folder))
         with storage_errors(prefix):
             if folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=False)
+                shutil.rmtree(folder, onerror=_unless_gone)
                 self._remove_empty_folders(folder.parent)
         return count
 
@@ -263,3 +264,9 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unless_gone(_: object, __: str, what: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+    """Let what another one has removed meanwhile be no error: two may delete the same."""
+    if not isinstance(what[1], FileNotFoundError):
+        raise what[1]

@@ -206,3 +206,24 @@ def test_directory_that_is_gone_is_told_from_an_object_that_is_not_there(tmp_pat
         directory.read("a")
     with pytest.raises(StorageUnavailable):
         list(directory.list_folders("jobs/"))
+
+
+def test_two_may_delete_the_same(any_store: ObjectStore) -> None:
+    for round_number in range(4):
+        for number in range(60):
+            any_store.put(f"captures/{round_number}/entries/{number}.json", b"{}")
+        faults: list[BaseException] = []
+
+        def delete(prefix: str = f"captures/{round_number}/", faults: list[BaseException] = faults) -> None:
+            try:
+                any_store.delete_prefix(prefix)
+            except Exception as error:
+                faults.append(error)
+            faults.extend(AssertionError(found.key) for found in any_store.list(prefix))
+
+        both = [threading.Thread(target=delete) for _ in range(2)]
+        for each in both:
+            each.start()
+        for each in both:
+            each.join()
+        assert faults == []
