@@ -69,7 +69,9 @@ class TrainingLog:
     def _write_validation(self, report: ValidationReport) -> None:
         self._append("validation", dataclasses.asdict(report))
         self._last = f"[{describe_validation(report.figures)}]"
-        self._console.print(f"{report.stage} step {report.position.step}: {self._last[1:-1]}", markup=False, highlight=False)
+        self._console.print(
+            f"{report.stage} step {report.position.step}: {self._last[1:-1]}", markup=False, highlight=False, soft_wrap=True
+        )
         self._chart("validation", chart_values(report.figures), report.position.total_steps)
 
     def _append(self, kind: str, values: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mast3r_engine.network import Network
 from mast3r_engine.predictions import Outputs, ViewPrediction
-from mast3r_engine.training.forward import Predict
+from mast3r_engine.training.forward import Predict, predict
 
 Prediction = tuple[ViewPrediction, ViewPrediction]
 
@@ -24,7 +24,10 @@ def predict_oriented(
     symmetrise: bool,
     outputs: Outputs,
 ) -> Prediction:
-    """As `predict`, in the same order, but pairs are grouped by how their two views are stored."""
+    """As `predict`, in the same order, but pairs are grouped by how their two views are stored.
+
+    Only a batch without upright views goes through `run`: the groups' sizes change, and a compiled `run` would not end compiling.
+    """
     if not bool(portrait.any()):
         return run(net, images, symmetrise, outputs)
     found, places = [], []
@@ -32,17 +35,15 @@ def predict_oriented(
         for second in (False, True):
             index = ((portrait[:, 0] == first) & (portrait[:, 1] == second)).nonzero()[:, 0]
             if len(index):
-                found.append(_predict_group(run, net, images[index], (first, second), symmetrise, outputs))
+                found.append(_predict_group(net, images[index], (first, second), symmetrise, outputs))
                 places.append(torch.cat((index, index + len(images))) if symmetrise else index)
     order = torch.cat(places).argsort()
     return _join([pair[0] for pair in found], order), _join([pair[1] for pair in found], order)
 
 
-def _predict_group(
-    run: Predict, net: Network, images: Tensor, portrait: tuple[bool, bool], symmetrise: bool, outputs: Outputs
-) -> Prediction:
+def _predict_group(net: Network, images: Tensor, portrait: tuple[bool, bool], symmetrise: bool, outputs: Outputs) -> Prediction:
     if portrait[0] == portrait[1]:
-        first, second = run(net, _turn(images, portrait[0]), symmetrise, outputs)
+        first, second = predict(net, _turn(images, portrait[0]), symmetrise, outputs)
         return _stored(first, portrait[0]), _stored(second, portrait[1])
     a, b = (net.encode(_turn(images[:, view], portrait[view])) for view in (0, 1))
     orders = [(a, b, portrait)] + ([(b, a, portrait[::-1])] if symmetrise else [])
