@@ -93,7 +93,7 @@ def open_board(out: Path) -> Any:
         from mast3r_engine.errors import TrainingError
 
         raise TrainingError("--tensorboard needs the tensorboard package; pip install tensorboard") from error
-    return SummaryWriter(str(out / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(out / "tensorboard"))
 
 
 def describe_step(report: StepReport, busy: float | None) -> str:

@@ -131,6 +131,7 @@ def _find_depth(folder: Path, name: str) -> Path:
 
 
 def _read_depth(file: Path, depth_scale: float) -> NDArray[np.float32]:  # (h, w), 0 where unknown
+    depth: NDArray[np.floating[Any]]
     if file.suffix == ".bin":
         depth = _read_colmap_map(file)
     elif file.suffix == ".npy":
@@ -151,9 +152,10 @@ def _read_colmap_map(file: Path) -> NDArray[np.float32]:
     parts = content.split(b"&", 3)
     try:
         width, height, channels = (int(part) for part in parts[:3])
-        return np.frombuffer(parts[3], "<f4").reshape(channels, height, width)[0]
+        values: NDArray[np.float32] = np.frombuffer(parts[3], "<f4").reshape(channels, height, width)[0]
     except (ValueError, IndexError) as error:
         raise TrainingError(f"depth {file.name} is no COLMAP map: {error}") from error
+    return values
 
 
 def _enlarge(depth: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
