@@ -43,6 +43,7 @@ JUDGED = {
     "putCaptureImage",
     "putCaptureMask",
     "downloadArtifact",
+    "retryJob",  # an Idempotency-Key of another job
     "getCaptureThumbnail",
     "getJobThumbnail",
     "getJobLinks",

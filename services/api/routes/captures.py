@@ -25,7 +25,7 @@ from services.contract.jobs import ImageInput
 router = APIRouter(tags=["captures"])
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f/\\. ][^\x00-\x1f\x7f/\\]*$"
-DIGEST_PATTERN = r"^sha-(256=:[A-Za-z0-9+/]{43}=|512=:[A-Za-z0-9+/]{86}==):$"  # what is sent; any list of sums is read
+DIGEST_PATTERN = r"^(sha-(256=:[A-Za-z0-9+/]{43}=|512=:[A-Za-z0-9+/]{86}==):)?$"  # what is sent; any list of sums is read
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _PHOTO: dict[str, Any] = {
