@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Half an hour on one large GPU, from an empty folder to weights that can be committed.
 #
-#   TEXTURES=photographs.tar examples/train/gpu_session.sh all        everything, about 29 minutes
+#   TEXTURES=photographs.tar examples/train/gpu_session.sh all        everything, 29.6 minutes at most by plan
 #   examples/train/gpu_session.sh train                               one step; given again it goes on where it was killed
 #   DRY_RUN=1 examples/train/gpu_session.sh all                       the same on a CPU with the tiny config, in about a minute
 #
 # Steps: prepare kernels gpu_tests train evaluate split bench. `train` runs in a session of its own (setsid) and outlives the shell.
-# Budget, minutes: prepare 1 (installed beforehand), kernels 1.5, gpu_tests 1.5, train 21, evaluate 2, split 0.2, bench 1.5.
+# Budget, minutes, packages installed beforehand: prepare 0.5, kernels 1.5, gpu_tests 2.5, train 21, evaluate 2, split 0.1, bench 2.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

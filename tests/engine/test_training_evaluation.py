@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from m3r.main import app
 from mast3r_engine.errors import TrainingError
-from mast3r_engine.evaluation.checkpoint import score_poses, score_scene
+from mast3r_engine.evaluation.checkpoint import SceneScores, score_poses, score_scene
 from mast3r_engine.evaluation.oracle import OracleNetwork, grey_image, make_scene
 from mast3r_engine.evaluation.posed_photos import PosedScene, read_depth_map, read_posed_scenes
+from mast3r_engine.options import Options
 
 
 def ring(count: int) -> np.ndarray:
@@ -54,6 +57,42 @@ def test_a_wrong_and_a_missing_camera_are_counted() -> None:
     # 10 pairs: 4 have camera 1, 3 more have camera 4.
     assert scores.rra == pytest.approx((0.3, 0.3, 0.3))
     assert scores.mean_rotation == pytest.approx(3 * 90 / 6, abs=1e-6)
+
+
+def test_pairs_wide_apart_are_right_within_limits_of_both_angles() -> None:
+    """On an arc of 57 degrees in four steps 30 degrees are reached by pairs three and four steps apart: 2 + 1 of 10."""
+    poses = ring(5)
+    scores = score_poses(scene_of(poses), poses)
+    assert (scores.wide_right, scores.wide) == (3, 3)
+    estimated = poses.copy()
+    estimated[0, :3, 3] += [0.0, 3.0, 0.0]  # directions wrong, orientations right: pairs (0, 3) and (0, 4)
+    assert score_poses(scene_of(poses), estimated).wide_right == 1
+    estimated[4] = np.nan
+    lost = score_poses(scene_of(poses), estimated)
+    assert (lost.wide_right, lost.wide) == (0, 3)
+
+
+def test_the_command_compares_with_and_without_bundle_adjustment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [
+        {"file": f"{i}.jpg", "fx": 5.0, "fy": 5.0, "cx": 3.0, "cy": 4.0, "cam2world": pose.tolist()}
+        for i, pose in enumerate(ring(3))
+    ]
+    (tmp_path / "cameras.json").write_text(json.dumps({"images": entries}))
+    asked: list[tuple[str, int]] = []
+
+    def record(scene: PosedScene, net: object, options: Options) -> SceneScores:
+        asked.append((options.refine, options.seed))
+        return score_poses(scene, scene.cam2world)
+
+    monkeypatch.setattr("mast3r_engine.evaluation.checkpoint.score_scene", record)
+    command = ["eval", "reconstruction", str(tmp_path), "--options", '{"seed": 3}']
+    report = tmp_path / "report.json"
+    result = CliRunner().invoke(app, [*command, "--refine", "--report", str(report)])
+    assert result.exit_code == 0, result.output
+    assert asked == [("none", 3), ("bundle", 3)]
+    assert [row["method"] for row in json.loads(report.read_text())] == ["network alone", "network, bundle"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert asked[2:] == [(Options().refine, 3)]
 
 
 def test_nothing_registered_is_not_a_number_but_no_crash() -> None:

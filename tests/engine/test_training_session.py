@@ -32,9 +32,15 @@ def test_the_session_is_free_of_shell_mistakes() -> None:
 
 @pytest.mark.slow
 def test_a_dry_session_trains_splits_and_goes_on(tmp_path: Path) -> None:
-    out = tmp_path / "session"
-    first = run(out, "prepare", "train", "split", DRY_RUN="1", PIECE="200K")
+    out, once = tmp_path / "session", tmp_path / "killed-once"
+    python = tmp_path / "python"  # its first training ends as if it had been killed
+    python.write_text(
+        f'#!/bin/sh\nif [ "$3" = train ] && [ ! -e "{once}" ]; then : > "{once}"; exit 137; fi\nexec "{sys.executable}" "$@"\n'
+    )
+    python.chmod(0o755)
+    first = run(out, "prepare", "train", "split", DRY_RUN="1", PIECE="200K", PYTHON=str(python))
     assert first.returncode == 0, first.stdout + first.stderr
+    assert once.exists()
     pieces = sorted((out / "pieces").glob("*.part-*"))
     assert len(pieces) > 2
     assert max(piece.stat().st_size for piece in pieces) <= 200 * 1024
