@@ -56,6 +56,7 @@ class Options:
     """All options of `reconstruct`."""
 
     image_size: int | None = None  # long edge at the network, pixels; None: the checkpoint's own
+    max_image_size: int | None = None  # and no more than that, whatever the checkpoint's own or `image_size` is
     scene_graph: str = "auto"  # complete, swin-K[-noncyclic], logwin-K[-noncyclic], oneref-R, auto
     pairs: tuple[tuple[int, int], ...] | None = None  # the user's own list of image indices; replaces scene_graph
     directions: Literal["both", "one"] = "both"  # decoder passes of a pair; one: nearly twice as fast and less accurate
@@ -69,6 +70,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.image_size is not None:
             _require(16 <= self.image_size <= 4096, "image_size", self.image_size, "16 to 4096 pixels")
+        if self.max_image_size is not None:
+            _require(16 <= self.max_image_size <= 4096, "max_image_size", self.max_image_size, "16 to 4096 pixels")
         _require(self.refine in ("auto", "none", "bundle"), "refine", self.refine, "auto, none or bundle")
         _require(self.directions in ("both", "one"), "directions", self.directions, "both or one")
         if self.pairs is not None:

@@ -112,7 +112,8 @@ def _load(
     on_invalid: OnInvalid | None,
 ) -> tuple[list[View], list[int]]:
     """The usable photographs at network size, and their places among those given."""
-    image_size = options.image_size if options.image_size is not None else getattr(net, "image_size", None)
+    sizes = (options.image_size if options.image_size is not None else getattr(net, "image_size", None), options.max_image_size)
+    image_size = min((size for size in sizes if size is not None), default=None)
     patch_size, square_crop = getattr(net, "patch_size", 16), getattr(net, "square_crop", False)
     views, kept = [], []
     with clock.stage("load") as report:

@@ -57,6 +57,9 @@ class JobOptions(OptionsModel):
     image_size: int | None = Field(
         default=None, ge=16, le=4096, description="long edge at the network, in pixels; null: the checkpoint's own"
     )
+    max_image_size: int | None = Field(
+        default=None, ge=16, le=4096, description="and no more than that, whatever the checkpoint's own or image_size is"
+    )
     scene_graph: str = Field(
         default="auto",
         pattern=SCENE_GRAPH,

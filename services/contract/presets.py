@@ -8,25 +8,28 @@ from typing import Any
 from services.contract.jobs import Preset
 
 PRESETS: dict[Preset, dict[str, Any]] = {
-    "fast": {"image_size": 224, "refine": "none", "fusion": {"max_points": 300_000}},
+    "fast": {"max_image_size": 224, "refine": "none", "fusion": {"max_points": 300_000}},
     "balanced": {},
     "accurate": {"matching": {"subsample": 4}, "fusion": {"max_points": 3_000_000}},
 }
 
-SMALL = {"image_size": 224, "refine": "none", "fusion": {"max_points": 200_000}}
-SMALLEST_IMAGE = 112
+SMALL_SIDE, SMALLEST_SIDE = 224, 112
+SMALL = {"refine": "none", "fusion": {"max_points": 200_000}}
 
 
 def apply_preset(preset: Preset, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a job's own options over those of its preset."""
-    return merge(PRESETS[preset], options)
+    """Put a job's own options over those of its preset; whoever asks for a size gets it."""
+    base = PRESETS[preset]
+    if options.get("image_size") is not None:
+        base = {name: value for name, value in base.items() if name != "max_image_size"}
+    return merge(base, options)
 
 
 def shrink(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that need less memory: tried once when memory did not suffice. Small images are halved."""
-    size = options.get("image_size")
-    smaller = SMALL if size is None or size > SMALL["image_size"] else {**SMALL, "image_size": max(SMALLEST_IMAGE, size // 2)}
-    return merge(options, smaller)
+    sizes = [size for name in ("image_size", "max_image_size") if (size := options.get(name)) is not None]
+    side = min(sizes, default=2 * SMALL_SIDE)
+    return merge(options, {**SMALL, "max_image_size": SMALL_SIDE if side > SMALL_SIDE else max(SMALLEST_SIDE, side // 2)})
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,9 @@ def misbehave(wishes: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         hashlib.pbkdf2_hmac("sha256", b"", b"", 500_000_000)
     elif what == "ignore":  # hears nothing but beats on
         time.sleep(60)
-    elif what == "hog" or (what == "hog-when-large" and options.get("image_size", 512) > 300):
+    elif what == "hog" or (
+        what == "hog-when-large" and min(options.get("image_size", 512), options.get("max_image_size", 512)) > 300
+    ):
         hog()
     elif what == "device":
         raise RuntimeError("CUDA error: an illegal memory access was encountered")

@@ -138,13 +138,15 @@ def test_a_jobs_own_options_go_over_its_preset() -> None:
         "refine": "none",
         "fusion": {"max_points": 300_000, "clean": False},
     }
-    assert PRESETS["fast"] == {"image_size": 224, "refine": "none", "fusion": {"max_points": 300_000}}
+    assert apply_preset("fast", {})["max_image_size"] == 224
+    assert PRESETS["fast"] == {"max_image_size": 224, "refine": "none", "fusion": {"max_points": 300_000}}
     assert merge({"pairs": [[0, 1], [1, 2]]}, {"pairs": [[0, 2]]}) == {"pairs": [[0, 2]]}
 
 
 @pytest.mark.parametrize("size", [None, 512, 224, 160])
 def test_shrinking_always_makes_images_smaller(size: int | None) -> None:
-    assert shrink({"image_size": size})["image_size"] < (size or 512)
+    for asked in ({"image_size": size}, {"max_image_size": size}, {"image_size": 512, "max_image_size": size}):
+        assert shrink(asked)["max_image_size"] < (size or 512)
 
 
 def test_models_refuse_unknown_fields_everywhere() -> None:
