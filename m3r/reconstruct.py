@@ -22,7 +22,7 @@ def reconstruct_folder(
     cameras: Path | None = None,
     masks: Path | None = None,
     depths: Path | None = None,
-    refine: str = "none",
+    refine: str = "auto",
 ) -> None:
     """Reconstruct the photographs of a folder and write the default artefacts and `outputs` into `out`."""
     from mast3r_engine import EngineError, Options, reconstruct
