@@ -12,9 +12,11 @@ from PIL import Image
 
 import mast3r_engine
 from mast3r_engine import Encoded, InvalidImageError, NoOverlapError, Options, OptionsError, TooFewImagesError, reconstruct
+from mast3r_engine.network import build_network
 from mast3r_engine.predictions import Outputs
 from mast3r_engine.progress import STAGES
 from tests.engine.standing_in import Decoded, StandIn, exact_oracle, numbers, photos
+from tests.engine.tiny_networks import MAST3R
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
@@ -139,3 +141,13 @@ def test_nothing_global_is_touched() -> None:
     assert (torch.is_grad_enabled(), torch.get_num_threads()) == (grad, threads)
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+
+
+@pytest.mark.parametrize(("options", "width"), [({}, 64), ({"max_image_size": 32}, 32), ({"max_image_size": 512}, 64)])
+def test_the_largest_size_never_enlarges(options: dict[str, int], width: int) -> None:
+    net = build_network(MAST3R)
+    assert net.image_size == 64
+    photo = np.zeros((60, 80, 3), np.uint8)
+    assert reconstruct([photo], net, Options.from_dict(options)).depth[0].shape[1] == width
+    asked = Options.from_dict({"image_size": 48, **options})
+    assert reconstruct([photo], net, asked).depth[0].shape[1] == min(48, width)
