@@ -27,6 +27,7 @@ from mast3r_engine.view_priors import ViewPriors
 
 Floats = NDArray[np.float64]
 
+FEWEST_VIEWS = 3  # two leave the focal lengths open, and depths follow them
 FEWEST_TRACKS = 50
 MOST_TRACKS = 6000  # more add time and little accuracy
 ROUNDS = 2
@@ -87,6 +88,9 @@ def refine_by_bundle(
 def _refine_once(
     alignment: Alignment, matches: Sequence[PairMatches], pixels: Sequence[NDArray[np.uint8]], held: Held
 ) -> tuple[Alignment, str | None]:
+    registered = int((alignment.component == 0).sum())
+    if registered < FEWEST_VIEWS:
+        return alignment, f"{registered} photographs; bundle adjustment needs {FEWEST_VIEWS}"
     before = Cameras(alignment.intrinsics, alignment.cam2world)
     seen, points = join_tracks(matches, before, alignment.component, alignment.depth)
     if len(points) < FEWEST_TRACKS:
@@ -98,7 +102,7 @@ def _refine_once(
         return alignment, f"{len(points)} tracks look alike in two photographs; bundle adjustment needs {FEWEST_TRACKS}"
     first_error = reprojection_errors(seen, triangulate(seen, before), before)
     adjusted = _adjust_twice(seen, points, before, alignment, held)
-    if isinstance(adjusted, str):  # two photographs, or a camera that hardly moves, say little about focal lengths
+    if isinstance(adjusted, str):  # a camera that hardly moves says little about focal lengths
         known_focals = dataclasses.replace(held, intrinsics=np.ones_like(held.intrinsics))
         adjusted = _adjust_twice(seen, points, before, alignment, known_focals)
     if isinstance(adjusted, str):

@@ -136,6 +136,14 @@ def test_shared_cameras_keep_one_focal_length(aligned: Aligned) -> None:
     assert result.intrinsics[0, 0, 0] != given.intrinsics[0, 0, 0]
 
 
+def test_two_photographs_are_left_as_they_were(aligned: Aligned) -> None:
+    _, alignment, matches, pixels = aligned
+    two = replace(alignment, component=np.where(np.arange(len(alignment.component)) < 2, 0, -1))
+    result, reason = refine_by_bundle(two, matches, pixels)
+    assert result is two
+    assert reason == "2 photographs; bundle adjustment needs 3"
+
+
 def test_photographs_without_a_pattern_are_left_as_they_were(aligned: Aligned) -> None:
     _, alignment, matches, pixels = aligned
     result, reason = refine_by_bundle(alignment, matches, [np.full_like(image, 127) for image in pixels])
