@@ -7,7 +7,8 @@ The published way for N photographs: N (N - 1) directed pairs by the eager float
 N (N - 1) / 2 pairs four plain blockwise searches (bench_matching); the Adam loop on an oracle scene of N views (bench_alignment).
 One pair and one search are measured `--rounds` times and multiplied. Ours is measured twice: as the sum of the same parts, and as
 a job in one piece, which besides loads the photographs, fuses and assembles. With random weights the job's geometry means
-nothing and its alignment may take longer or shorter than the oracle's; the sum of the parts has the oracle's.
+nothing and its alignment may take longer or shorter than the oracle's; the sum of the parts has the oracle's. A job with one
+decoder pass a pair (`directions="one"`; bench_directions says what it costs in accuracy) is measured beside the usual one.
 """
 
 from __future__ import annotations
@@ -69,10 +70,14 @@ def measure_parts(
     return parts[0], parts[1]
 
 
-def run_job(config: dict[str, Any], size: tuple[int, int], photos: list[Path]) -> tuple[float, float, dict[str, float]]:
+def run_job(
+    config: dict[str, Any], size: tuple[int, int], photos: list[Path], directions: str = "both"
+) -> tuple[float, float, dict[str, float]]:
     """CPU seconds, wall seconds and the stages' wall seconds of a job in one piece, in bfloat16; the network is loaded before."""
     net = make_network(config, BFLOAT16)
     options = {
+        "directions": directions,
+        "refine": "none",  # the published way has nothing like it
         "scene_graph": "complete",
         "image_size": max(size),
         "alignment": {"verify_pairs": False, "min_inliers": 6},
@@ -105,6 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=parse_size, default=(512, 384), metavar="WIDTHxHEIGHT")
     parser.add_argument("--small", action="store_true", help="a tiny network instead of ViT-L")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--directions", nargs="+", default=["both", "one"], choices=("both", "one"), help="of the jobs in one piece"
+    )
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
@@ -116,12 +124,14 @@ def main(arguments: list[str] | None = None) -> None:
     for name, parts in (("published way", published), ("ours, parts", ours)):
         cells = [name, *(f"{stage[0]:.2f}" for stage in (parts.network, parts.matching, parts.alignment))]
         print(f"| {' | '.join(cells)} | {_totals(parts.total, published.total)} |")
-    cpu, wall, stages = run_job(config, chosen.size, photos)
-    network = stages["encode"] + stages["decode"]
-    print(
-        f"| ours, whole job | {network:.2f} wall | {stages['match']:.2f} wall | {stages['align']:.2f} wall"
-        f" | {_totals((cpu, wall), published.total)} |"
-    )
+    for directions in chosen.directions:
+        cpu, wall, stages = run_job(config, chosen.size, photos, directions)
+        network = stages["encode"] + stages["decode"]
+        print(
+            f"| ours, whole job, directions={directions} | {network:.2f} wall | {stages['match']:.2f} wall"
+            f" | {stages['align']:.2f} wall | {_totals((cpu, wall), published.total)} |",
+            flush=True,
+        )
 
 
 def _totals(own: tuple[float, float], published: tuple[float, float]) -> str:
