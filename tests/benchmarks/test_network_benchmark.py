@@ -43,8 +43,9 @@ def test_every_contender_is_timed_and_peaks() -> None:
 def test_the_job_is_timed_in_parts_and_as_a_whole(capsys: pytest.CaptureFixture[str]) -> None:
     bench_job.main(["--small", "--photos", "3", "--size", "128x96", "--rounds", "1", "--threads", str(torch.get_num_threads())])
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ours") or line.startswith("| published")]
-    assert [row.split("|")[1].strip() for row in rows] == ["published way", "ours, parts", "ours, whole job"]
-    published, ours, _ = ([cell.strip() for cell in row.strip("| ").split("|")] for row in rows)
+    jobs = [f"ours, whole job, directions={directions}" for directions in ("both", "one")]
+    assert [row.split("|")[1].strip() for row in rows] == ["published way", "ours, parts", *jobs]
+    published, ours, *_ = ([cell.strip() for cell in row.strip("| ").split("|")] for row in rows)
     assert float(published[6]) == 1.0
     assert sum(map(float, published[1:4])) == pytest.approx(float(published[4]), abs=0.02)
     assert float(ours[6]) > 1.0
