@@ -18,7 +18,7 @@ demo: $(VENV)/.worker kernels ## photographs through the whole service; writes d
 	@$(BIN)/m3r demo
 
 test: $(VENV)/.dev kernels lint ## lint, types, import contracts and every test
-	@$(BIN)/python -m pytest -m "not faults"
+	@$(BIN)/python -m pytest -m "not faults" -n 2 --dist loadfile
 
 lint: $(VENV)/.dev ## style, types and the direction of imports
 	@$(BIN)/ruff format --check .
